@@ -1,0 +1,120 @@
+package state
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/kayak-k8s/kayak/internal/store"
+)
+
+// load ranges over everything at one revision and restarts the state with it. When that revision is compacted meanwhile it
+// begins again at the newest one.
+func (s *State) load(ctx context.Context) error {
+	start := time.Now()
+	for {
+		families := s.families.Load()
+		records, revision, err := s.readAll(ctx, *families)
+		if errors.Is(err, store.ErrCompacted) && ctx.Err() == nil {
+			s.log.Info("the revision was compacted during loading, starting over")
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		s.install(records, revision, families)
+		s.log.Info("loaded", "records", len(records), "revision", revision, "duration", time.Since(start))
+		return nil
+	}
+}
+
+// readAll reads all records at the store's newest revision, in the order of their keys. The values of one page are parsed
+// while the next page is fetched.
+func (s *State) readAll(ctx context.Context, fs families) ([]*Record, int64, error) {
+	p := s.newParser(fs)
+	defer p.wait()
+	options := store.RangeOptions{Prefix: s.options.Prefix, Limit: s.options.PageSize}
+	for {
+		page, err := s.options.Store.Range(ctx, options)
+		if err != nil {
+			return nil, 0, err
+		}
+		p.add(page.KVs)
+		if !page.More || len(page.KVs) == 0 {
+			return p.result(), page.Revision, nil
+		}
+		options.Revision = page.Revision
+		options.From = page.KVs[len(page.KVs)-1].Key + "\x00"
+	}
+}
+
+// parser turns pages of keys into records, with a few goroutines.
+//
+// Ownership: pages belongs to the goroutine that calls add; each page is written by the one goroutine that parses it, and read
+// after wait.
+type parser struct {
+	state    *State
+	families families
+	old      *Snapshot
+	pages    [][]*Record
+	room     chan struct{}
+	work     sync.WaitGroup
+}
+
+func (s *State) newParser(fs families) *parser {
+	return &parser{state: s, families: fs, old: s.Snapshot(), room: make(chan struct{}, min(4, runtime.GOMAXPROCS(0)))}
+}
+
+func (p *parser) add(kvs []store.KV) {
+	page := make([]*Record, len(kvs))
+	p.pages = append(p.pages, page)
+	p.room <- struct{}{}
+	p.work.Go(func() {
+		for i := range kvs {
+			page[i] = p.record(&kvs[i])
+		}
+		<-p.room
+	})
+}
+
+// record returns the old record of a key when it is still good, so that what it has encoded stays.
+func (p *parser) record(kv *store.KV) *Record {
+	old := p.old.Get(kv.Key)
+	if old != nil && old.Revision == kv.Revision && bytes.Equal(old.Value, kv.Value) {
+		return old
+	}
+	return p.state.newRecord(p.families, *kv)
+}
+
+func (p *parser) wait() { p.work.Wait() }
+
+func (p *parser) result() []*Record {
+	p.wait()
+	n := 0
+	for _, page := range p.pages {
+		n += len(page)
+	}
+	records := make([]*Record, 0, n)
+	for _, page := range p.pages {
+		records = append(records, page...)
+	}
+	return records
+}
+
+// install restarts the state with records that were parsed for some families. When families have come or gone since, all are
+// parsed again.
+func (s *State) install(records []*Record, revision int64, parsedFor *families) {
+	root := build(records)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if fs := s.families.Load(); fs != parsedFor {
+		for _, r := range records {
+			r.parsed.Store(fs.of(r.Key).parse(r.Key, r.Value))
+		}
+	}
+	s.restart(root, revision)
+	s.writing.loaded = true
+}

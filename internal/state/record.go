@@ -1,0 +1,118 @@
+package state
+
+import (
+	"sort"
+	"sync/atomic"
+)
+
+// Header is what selectors ask for: the few facts about an object that are kept parsed.
+type Header struct {
+	UID    string
+	Labels Set
+	// Fields are the fields of the kind that field selectors may name, for example "spec.nodeName".
+	Fields Set
+}
+
+// Pair is one key with its value.
+type Pair struct{ Key, Value string }
+
+// Set is a small map, sorted by key. It satisfies the Labels and Fields interfaces of k8s.io/apimachinery. A Set is
+// immutable once it is in a [Header].
+type Set []Pair
+
+// NewSet makes a Set of pairs in any order; it sorts them in place. Of two pairs with one key the later one stays.
+func NewSet(pairs []Pair) Set {
+	sort.SliceStable(pairs, func(i, j int) bool { return pairs[i].Key < pairs[j].Key })
+	out := pairs[:0]
+	for _, p := range pairs {
+		if n := len(out); n > 0 && out[n-1].Key == p.Key {
+			out[n-1] = p
+			continue
+		}
+		out = append(out, p)
+	}
+	return Set(out)
+}
+
+// Lookup returns the value of key and whether there is one.
+func (s Set) Lookup(key string) (string, bool) {
+	lo, hi := 0, len(s)
+	for lo < hi {
+		mid := int(uint(lo+hi) >> 1)
+		if s[mid].Key < key {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	if lo < len(s) && s[lo].Key == key {
+		return s[lo].Value, true
+	}
+	return "", false
+}
+
+// Has reports whether key is in the set.
+func (s Set) Has(key string) bool { _, ok := s.Lookup(key); return ok }
+
+// Get returns the value of key, "" when there is none.
+func (s Set) Get(key string) string { v, _ := s.Lookup(key); return v }
+
+// bytes estimates the memory that the set takes. Strings are counted as if they were not shared.
+func (s Set) bytes() int64 {
+	n := int64(len(s)) * 32
+	for _, p := range s {
+		n += int64(len(p.Key) + len(p.Value))
+	}
+	return n
+}
+
+// Record is what one key held from one revision on. Key, Value and Revision never change, and nobody may change the bytes of
+// Value. All methods may be called from any number of goroutines.
+type Record struct {
+	Key string
+	// Value is what the store holds: the object as it is stored.
+	Value []byte
+	// Revision is the revision of the change that made the record; for the record of a deletion, that of the deletion.
+	Revision int64
+
+	// parsed is replaced when a family comes or is replaced at run time, nil while no family knows the key.
+	parsed atomic.Pointer[parsed]
+	// encodings holds what was encoded; see encodingCache for its invariants.
+	encodings atomic.Pointer[[]*encoding]
+	cache     *encodingCache
+}
+
+// parsed is what a family's Header function returned. Immutable.
+type parsed struct {
+	header Header
+	err    error
+}
+
+// unparsed stands for records whose kind is not known. Never written to.
+var unparsed = &parsed{}
+
+func (r *Record) facts() *parsed {
+	if p := r.parsed.Load(); p != nil {
+		return p
+	}
+	return unparsed
+}
+
+// Header returns the parsed facts about the object, which must not be changed. It is never nil, and empty when no family
+// knows the key or when the value could not be parsed (see Err).
+func (r *Record) Header() *Header { return &r.facts().header }
+
+// Err returns the error of the family's Header function, nil when the value could be parsed or no family knows the key.
+func (r *Record) Err() error { return r.facts().err }
+
+// Sizes of what is kept, in bytes; see bytes methods.
+const (
+	recordOverhead = 72 + 88 // Record and parsed
+	eventOverhead  = 48 + 96 // Event with its slots in logs, and its commit
+)
+
+// bytes estimates the memory that the record holds, its encodings left out.
+func (r *Record) bytes() int64 {
+	h := r.Header()
+	return recordOverhead + int64(len(r.Key)+len(r.Value)+len(h.UID)) + h.Labels.bytes() + h.Fields.bytes()
+}
