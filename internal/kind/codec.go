@@ -1,0 +1,109 @@
+package kind
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// Codec leads between the forms of an object. Its parts are upstream's interfaces; a scheme and its codec factory provide all
+// of them for built-in kinds.
+type Codec struct {
+	Typer      runtime.ObjectTyper
+	Creater    runtime.ObjectCreater
+	Defaulter  runtime.ObjectDefaulter
+	Convertor  runtime.ObjectConvertor
+	Serializer runtime.NegotiatedSerializer
+	// Hub is the version of objects inside the engine.
+	Hub runtime.GroupVersioner
+	// Stored encodes objects of the hub version for the store.
+	Stored runtime.Encoder
+	// Load decodes stored bytes, in any version the scheme knows, into the hub version, with defaults.
+	Load runtime.Decoder
+}
+
+// Decode reads a stored object; revision becomes its resourceVersion.
+func (k *Kind) Decode(value []byte, revision int64) (runtime.Object, error) {
+	obj, _, err := k.Codec.Load.Decode(value, nil, k.New())
+	if err != nil {
+		return nil, err
+	}
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		return nil, err
+	}
+	accessor.SetResourceVersion(strconv.FormatInt(revision, 10))
+	return obj, nil
+}
+
+// Encode makes the stored form of an object of the hub version, which it leaves without a resourceVersion: that is the
+// store's to give.
+func (k *Kind) Encode(obj runtime.Object) ([]byte, error) {
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		return nil, err
+	}
+	accessor.SetResourceVersion("")
+	accessor.SetSelfLink("")
+	var buffer bytes.Buffer
+	if err := k.Codec.Stored.Encode(obj, &buffer); err != nil {
+		return nil, err
+	}
+	return buffer.Bytes(), nil
+}
+
+// Convert returns obj, of the hub version, in the resource's version. It may share memory with obj.
+func (r *Resource) Convert(obj runtime.Object) (runtime.Object, error) {
+	return r.Codec.Convertor.ConvertToVersion(obj, r.Version)
+}
+
+// Item is an encoded object without apiVersion and kind, the way it stands in a list: for JSON an object that begins with
+// "{", for protobuf the message itself.
+type Item []byte
+
+// ItemID names the encoding of an item in a record.
+func (r *Resource) ItemID(protobuf bool) string {
+	if protobuf {
+		return r.protobufID
+	}
+	return r.jsonID
+}
+
+// EncodeItem encodes obj, of the hub version, in the resource's version.
+func (r *Resource) EncodeItem(obj runtime.Object, protobuf bool) (Item, error) {
+	versioned, err := r.Convert(obj)
+	if err != nil {
+		return nil, err
+	}
+	versioned.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+	if !protobuf {
+		return json.Marshal(versioned)
+	}
+	message, ok := versioned.(interface{ Marshal() ([]byte, error) })
+	if !ok {
+		return nil, fmt.Errorf("%T has no protobuf form", versioned)
+	}
+	return message.Marshal()
+}
+
+func (k *Kind) metadataAttributes(obj runtime.Object) (labels.Set, fields.Set, error) {
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		return nil, nil, err
+	}
+	set := fields.Set{"metadata.name": accessor.GetName()}
+	if k.Namespaced {
+		set["metadata.namespace"] = accessor.GetNamespace()
+	}
+	return accessor.GetLabels(), set, nil
+}
+
+func lower(s string) string { return strings.ToLower(s) }

@@ -1,0 +1,252 @@
+// Package kind says what a kind of object is, as data.
+//
+// A [Kind] is everything the engine must know about, say, Pods: the names it has in paths and documents, the versions it is
+// served in, where and in which form it is stored, the strategies that prepare and validate it, what selectors may ask for,
+// the columns of its table, its subresources. The verbs (package verb) are written once, against this description; a further
+// kind is a further value, not further code. Built-in kinds are a table in kind/builtin, filled from upstream's strategies.
+//
+// Inside the engine an object is in its hub version (upstream's internal version). A [Codec] leads from there to the stored
+// form and to the versions that clients speak. The strategies, printers and codecs are upstream's contracts
+// (k8s.io/apiserver/pkg/registry/rest, k8s.io/apimachinery/pkg/runtime), so what is written for kube-apiserver fits.
+//
+// A [Table] is an immutable set of kinds, indexed the way requests ask.
+//
+// # Adding a kind
+//
+// Fill in a Kind and hand it to [NewTable]. New, NewList, Create, Update and Codec are required, Attributes decides what
+// selectors may ask for; the fields' comments say what the others add.
+package kind
+
+import (
+	"context"
+	"slices"
+	"sort"
+	"sync"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/registry/rest"
+)
+
+// Kind describes one kind of object. It is immutable once it is part of a Table.
+type Kind struct {
+	// Group, Resource and Name identify the kind: "apps", "deployments", "Deployment". Lists are Name + "List".
+	Group, Resource, Name string
+	// Singular defaults to Name in lower case.
+	Singular string
+	// ShortNames and Categories are what discovery tells of them: "deploy"; "all".
+	ShortNames, Categories []string
+	// Namespaced says that every object is in a namespace.
+	Namespaced bool
+	// Prefix is the part of the storage key that the kind's objects share, below the root, without slashes at its ends:
+	// "deployments", "services/specs".
+	Prefix string
+	// Storage is the group version of the stored form; Versions are the served ones, the preferred first.
+	Storage  schema.GroupVersion
+	Versions []string
+
+	// New and NewList make empty objects of the hub version.
+	New, NewList func() runtime.Object
+	// Codec converts between the hub version, the stored form and the served versions.
+	Codec *Codec
+
+	// Create, Update and Delete are the strategies of the object itself. Delete defaults to Create.
+	Create rest.RESTCreateStrategy
+	Update rest.RESTUpdateStrategy
+	Delete rest.RESTDeleteStrategy
+	// Attributes returns the labels and the selectable fields of an object, metadata.name and metadata.namespace included.
+	// nil means just those two fields.
+	Attributes func(runtime.Object) (labels.Set, fields.Set, error)
+	// Fields says where the selectable fields stand in the stored form, so that they can be read without decoding the
+	// object. Without it, or for objects that are not stored in protobuf, Attributes is asked.
+	Fields []Field
+	// NameLabel is a label that every object has, with its name as the value, whatever is stored.
+	NameLabel string
+	// Index names the selectable fields by which many watchers are expected to select, one value each.
+	Index []string
+	// Columns makes tables.
+	Columns rest.TableConvertor
+
+	// ReturnDeleted answers a delete with the object, not with a Status.
+	ReturnDeleted bool
+	// EventTTL lets objects disappear after the server's event TTL.
+	EventTTL bool
+	// KeepWhileUpdating, when set, can keep an update that empties the finalizers of a terminating object from removing it.
+	KeepWhileUpdating func(obj, existing runtime.Object) bool
+	// Terminate, when set, replaces the first delete of an object: it marks existing as terminating, and it stays.
+	Terminate func(existing runtime.Object, options *metav1.DeleteOptions)
+	// Terminated, when set, says whether a terminating object may be removed by a further delete.
+	Terminated func(existing runtime.Object) bool
+
+	// Verbs are the verbs of the object itself, as discovery lists them; default: AllVerbs.
+	Verbs []string
+	// Subresources by name: "status".
+	Subresources map[string]*Subresource
+
+	once       sync.Once // guards completion
+	headerPlan *headerPlan
+}
+
+// Subresource is a part of an object with a path of its own: /pods/{name}/status. It is read as the whole object, and written
+// through a strategy that takes from the body only what belongs to it.
+type Subresource struct {
+	Name   string
+	Update rest.RESTUpdateStrategy
+	// Verbs default to get, patch and update.
+	Verbs []string
+}
+
+// AllVerbs are the verbs that most kinds have, sorted.
+var AllVerbs = []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
+
+// GroupResource returns the kind's group and resource.
+func (k *Kind) GroupResource() schema.GroupResource {
+	return schema.GroupResource{Group: k.Group, Resource: k.Resource}
+}
+
+// GroupKind returns the kind's group and name.
+func (k *Kind) GroupKind() schema.GroupKind { return schema.GroupKind{Group: k.Group, Kind: k.Name} }
+
+// Key returns the storage key of an object below root ("/registry/"). The caller has checked that namespace and name are
+// path segments.
+func (k *Kind) Key(root, namespace, name string) string { return k.KeyPrefix(root, namespace) + name }
+
+// KeyPrefix returns the prefix of the storage keys of the kind's objects, in one namespace when that is given. It always ends
+// with a slash, so that no other resource's keys begin with it (CVE-2022-3162).
+func (k *Kind) KeyPrefix(root, namespace string) string {
+	if namespace != "" && k.Namespaced {
+		return root + k.Prefix + "/" + namespace + "/"
+	}
+	return root + k.Prefix + "/"
+}
+
+// Resource is a kind in one of the versions it is served in.
+type Resource struct {
+	*Kind
+	Version schema.GroupVersion
+	// jsonID and protobufID name the encodings of the version's objects in a record.
+	jsonID, protobufID string
+}
+
+// GVK returns the group, version and kind.
+func (r *Resource) GVK() schema.GroupVersionKind { return r.Version.WithKind(r.Name) }
+
+// GVR returns the group, version and resource.
+func (r *Resource) GVR() schema.GroupVersionResource { return r.Version.WithResource(r.Kind.Resource) }
+
+// FieldLabel checks and translates the name of a selectable field of the version into the hub's.
+func (r *Resource) FieldLabel(label, value string) (string, string, error) {
+	return r.Codec.Convertor.ConvertFieldLabel(r.GVK(), label, value)
+}
+
+// Allows reports whether the kind, or its subresource when that is named, has a verb.
+func (k *Kind) Allows(subresource, verb string) bool {
+	if subresource == "" {
+		return slices.Contains(k.Verbs, verb)
+	}
+	s := k.Subresources[subresource]
+	return s != nil && slices.Contains(s.Verbs, verb)
+}
+
+// Table is a set of kinds. It is immutable and safe for concurrent use.
+type Table struct {
+	kinds     []*Kind
+	resources map[schema.GroupVersionResource]*Resource
+	versions  map[schema.GroupVersion][]*Resource
+	groups    []string
+}
+
+// NewTable indexes kinds. They must not be changed afterwards; they may be part of several tables. Groups keep the order in
+// which kinds first name them.
+func NewTable(kinds ...*Kind) *Table {
+	t := &Table{
+		resources: map[schema.GroupVersionResource]*Resource{},
+		versions:  map[schema.GroupVersion][]*Resource{},
+	}
+	seen := map[string]bool{}
+	for _, k := range kinds {
+		k.once.Do(k.complete)
+		t.kinds = append(t.kinds, k)
+		if !seen[k.Group] {
+			seen[k.Group] = true
+			t.groups = append(t.groups, k.Group)
+		}
+		for _, version := range k.Versions {
+			gv := schema.GroupVersion{Group: k.Group, Version: version}
+			r := &Resource{Kind: k, Version: gv, jsonID: gv.String() + "/json", protobufID: gv.String() + "/protobuf"}
+			t.resources[r.GVR()] = r
+			t.versions[gv] = append(t.versions[gv], r)
+		}
+	}
+	for _, rs := range t.versions {
+		sort.Slice(rs, func(i, j int) bool { return rs[i].Kind.Resource < rs[j].Kind.Resource })
+	}
+	return t
+}
+
+func (k *Kind) complete() {
+	if k.Singular == "" {
+		k.Singular = lower(k.Name)
+	}
+	if k.Verbs == nil {
+		k.Verbs = AllVerbs
+	}
+	for _, s := range k.Subresources {
+		if s.Verbs == nil {
+			s.Verbs = []string{"get", "patch", "update"}
+		}
+	}
+	if k.Delete == nil {
+		k.Delete = k.Create
+	}
+	if k.Attributes == nil {
+		k.Attributes = k.metadataAttributes
+	}
+	k.headerPlan = planHeader(k)
+}
+
+// Kinds returns all kinds in the order they were given.
+func (t *Table) Kinds() []*Kind { return t.kinds }
+
+// Groups returns the groups, the core group ("") among them.
+func (t *Table) Groups() []string { return t.groups }
+
+// Resource returns what a request names, or nil.
+func (t *Table) Resource(group, version, resource string) *Resource {
+	return t.resources[schema.GroupVersionResource{Group: group, Version: version, Resource: resource}]
+}
+
+// Version returns the resources of a group version, sorted by name; none when it is not served.
+func (t *Table) Version(group, version string) []*Resource {
+	return t.versions[schema.GroupVersion{Group: group, Version: version}]
+}
+
+// GroupVersions returns the served versions of a group, the preferred first.
+func (t *Table) GroupVersions(group string) []string {
+	var versions []string
+	seen := map[string]bool{}
+	for _, k := range t.kinds {
+		if k.Group != group {
+			continue
+		}
+		for _, v := range k.Versions {
+			if !seen[v] {
+				seen[v] = true
+				versions = append(versions, v)
+			}
+		}
+	}
+	return versions
+}
+
+// Table makes a table of an object or a list of the hub version.
+func (k *Kind) Table(ctx context.Context, obj runtime.Object, options *metav1.TableOptions) (*metav1.Table, error) {
+	columns := k.Columns
+	if columns == nil {
+		columns = rest.NewDefaultTableConvertor(k.GroupResource())
+	}
+	return columns.ConvertToTable(ctx, obj, options)
+}
