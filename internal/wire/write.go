@@ -1,0 +1,55 @@
+package wire
+
+import (
+	"net/http"
+	"strconv"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kayak-k8s/kayak/internal/request"
+)
+
+// Write sends a complete body, indented when that is asked for.
+func Write(w http.ResponseWriter, out Output, code int, body []byte) error {
+	if out.Pretty && out.Media == JSON {
+		indented, err := Indent(body)
+		if err != nil {
+			return err
+		}
+		body = indented
+	}
+	header := w.Header()
+	header.Set("Content-Type", out.Media.String())
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(code)
+	// An error here means that the client is gone; there is nobody left to tell.
+	_, _ = w.Write(body)
+	return nil
+}
+
+// WriteStatus sends a Status, in the client's media type; JSON when it accepts none we have.
+func WriteStatus(w http.ResponseWriter, r *http.Request, status *metav1.Status) {
+	if status.Details != nil && status.Details.RetryAfterSeconds > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(status.Details.RetryAfterSeconds)))
+	}
+	if status.Code == http.StatusNoContent {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	out, err := NegotiateWhole(r)
+	if err != nil {
+		out = Output{Pretty: true}
+	}
+	body, err := Typed(out.Media, metav1.Unversioned.WithKind("Status"), status)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	// Write fails only for bodies that are not JSON.
+	_ = Write(w, out, int(status.Code), body)
+}
+
+// WriteError sends the Status of an error.
+func WriteError(w http.ResponseWriter, r *http.Request, err error) {
+	WriteStatus(w, r, request.Status(err))
+}
