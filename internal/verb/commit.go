@@ -1,0 +1,243 @@
+package verb
+
+import (
+	"bytes"
+	"context"
+	"errors"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/storage"
+
+	"github.com/kayak-k8s/kayak/internal/kind"
+	"github.com/kayak-k8s/kayak/internal/store"
+)
+
+// current is what is stored under a key, as far as the writer knows.
+type current struct {
+	value    []byte
+	revision int64 // 0: there is nothing
+	// fresh says that the store itself said so during this request. What the state has may be behind.
+	fresh bool
+}
+
+// current returns what the state has under a key: good enough to start from, because the write is conditional.
+func (a *API) current(key string) current {
+	if record := a.State.Snapshot().Get(key); record != nil {
+		return current{value: record.Value, revision: record.Revision}
+	}
+	return current{}
+}
+
+// reload asks the store.
+func (a *API) reload(ctx context.Context, key string) (current, error) {
+	kv, err := a.Store.Get(ctx, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return current{fresh: true}, nil
+	}
+	return current{value: kv.Value, revision: kv.Revision, fresh: true}, err
+}
+
+// object decodes it, into an empty object when there is nothing.
+func (cur current) object(k *kind.Kind) (runtime.Object, error) {
+	if cur.revision == 0 {
+		return k.New(), nil
+	}
+	obj, err := k.Decode(cur.value, cur.revision)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	return obj, nil
+}
+
+// step looks at what is stored and decides what to do about it: put an object, remove the key, or nothing. It is called again
+// whenever the decision was made on something outdated, so it must not change anything but what it returns.
+type step func(existing runtime.Object, revision int64) (decision, error)
+
+type decision struct {
+	action action
+	// obj is the object to put, or to return when there is nothing to do.
+	obj runtime.Object
+}
+
+type action int
+
+const (
+	leave action = iota
+	put
+	remove
+)
+
+// outcome is what came of it.
+type outcome struct {
+	action action
+	// obj is the object that was put, with its new resourceVersion, or that was removed, with the revision of the removal.
+	obj runtime.Object
+}
+
+// commit runs step on what is stored under key until its decision could be carried out on just that, and returns what came of
+// it. An error of step counts only if it was made on what the store itself has; until then the error may come from looking
+// at something outdated. With dryRun nothing is written.
+func (a *API) commit(ctx context.Context, k *kind.Kind, key string, dryRun bool, step step) (outcome, error) {
+	cur := a.current(key)
+	for {
+		if err := ctx.Err(); err != nil {
+			return outcome{}, err
+		}
+		result, conflict, err := a.attempt(ctx, k, key, dryRun, cur, step)
+		if conflict == nil && err == nil {
+			return result, nil
+		}
+		var doubtful *stepError
+		switch {
+		case conflict != nil && conflict.Current == nil:
+			cur = current{fresh: true}
+		case conflict != nil:
+			cur = current{value: conflict.Current.Value, revision: conflict.Current.Revision, fresh: true}
+		case !errors.As(err, &doubtful):
+			// Of the store: looking again does not mend it, and writing again might write twice.
+			return outcome{}, err
+		case cur.fresh:
+			return outcome{}, doubtful.err
+		default:
+			seen := cur.revision
+			var reloadErr error
+			if cur, reloadErr = a.reload(ctx, key); reloadErr != nil {
+				return outcome{}, reloadErr
+			}
+			if cur.revision == seen {
+				return outcome{}, doubtful.err
+			}
+		}
+	}
+}
+
+// stepError is an error of a step, which may come from looking at something outdated.
+type stepError struct{ err error }
+
+func (e *stepError) Error() string { return e.err.Error() }
+
+// attempt is one round: a conflict means that the store has something else than cur.
+func (a *API) attempt(ctx context.Context, k *kind.Kind, key string, dryRun bool, cur current, step step) (outcome, *store.Conflict, error) {
+	existing, err := cur.object(k)
+	if err != nil {
+		return outcome{}, nil, err
+	}
+	d, err := step(existing, cur.revision)
+	if err != nil {
+		return outcome{}, nil, &stepError{err}
+	}
+	switch d.action {
+	case put:
+		return a.put(ctx, k, key, dryRun, cur, d.obj)
+	case remove:
+		return a.remove(ctx, k, key, dryRun, cur)
+	}
+	// To leave things as they are is right only if this is how they are.
+	if err := a.unwrittenConflict(ctx, key, cur); err != nil {
+		return asConflict(err)
+	}
+	return outcome{obj: d.obj}, nil, nil
+}
+
+func (a *API) put(ctx context.Context, k *kind.Kind, key string, dryRun bool, cur current, obj runtime.Object) (outcome, *store.Conflict, error) {
+	value, err := k.Encode(obj)
+	if err != nil {
+		return outcome{}, nil, err
+	}
+	revision := cur.revision
+	switch {
+	case cur.revision != 0 && bytes.Equal(value, cur.value):
+		// Nothing changes, so nothing is written and the resourceVersion stays, provided that this is what is stored.
+		if err := a.unwrittenConflict(ctx, key, cur); err != nil {
+			return asConflict(err)
+		}
+	case dryRun:
+		if err := a.unwrittenConflict(ctx, key, cur); err != nil {
+			return asConflict(err)
+		}
+	default:
+		if revision, err = a.Store.Put(ctx, key, value, cur.revision, a.putOptions(k)); err != nil {
+			return asConflict(err)
+		}
+	}
+	stored, err := k.Decode(value, revision)
+	return outcome{action: put, obj: withoutZeroRevision(stored, revision)}, nil, err
+}
+
+// withoutZeroRevision leaves the resourceVersion of an object that was created in a dry run empty.
+func withoutZeroRevision(obj runtime.Object, revision int64) runtime.Object {
+	if revision == 0 && obj != nil {
+		if accessor, ok := obj.(metav1.ObjectMetaAccessor); ok {
+			accessor.GetObjectMeta().SetResourceVersion("")
+		}
+	}
+	return obj
+}
+
+func (a *API) putOptions(k *kind.Kind) store.PutOptions {
+	if !k.EventTTL {
+		return store.PutOptions{}
+	}
+	return store.PutOptions{TTLSeconds: int64(a.EventTTL.Seconds())}
+}
+
+func (a *API) remove(ctx context.Context, k *kind.Kind, key string, dryRun bool, cur current) (outcome, *store.Conflict, error) {
+	revision := cur.revision
+	if dryRun {
+		if err := a.unwrittenConflict(ctx, key, cur); err != nil {
+			return asConflict(err)
+		}
+	} else {
+		var err error
+		if revision, err = a.Store.Delete(ctx, key, cur.revision); err != nil {
+			return asConflict(err)
+		}
+	}
+	obj, err := k.Decode(cur.value, revision)
+	return outcome{action: remove, obj: obj}, nil, err
+}
+
+// unwrittenConflict is the conflict that a write would have met, for decisions that write nothing.
+func (a *API) unwrittenConflict(ctx context.Context, key string, cur current) error {
+	if cur.fresh {
+		return nil
+	}
+	now, err := a.reload(ctx, key)
+	if err != nil {
+		return err
+	}
+	if now.revision != cur.revision {
+		return now.conflict(key, cur.revision)
+	}
+	return nil
+}
+
+func (cur current) conflict(key string, expect int64) *store.Conflict {
+	conflict := &store.Conflict{Key: key, Expect: expect}
+	if cur.revision != 0 {
+		conflict.Current = &store.KV{Key: key, Value: cur.value, Revision: cur.revision}
+	}
+	return conflict
+}
+
+func asConflict(err error) (outcome, *store.Conflict, error) {
+	var conflict *store.Conflict
+	if errors.As(err, &conflict) {
+		return outcome{}, conflict, nil
+	}
+	return outcome{}, nil, err
+}
+
+// checkPreconditions refuses an object that is not the one a client means, in upstream's words.
+func checkPreconditions(preconditions *metav1.Preconditions, c *Call, key string, obj runtime.Object) error {
+	if preconditions == nil {
+		return nil
+	}
+	p := storage.Preconditions{UID: preconditions.UID, ResourceVersion: preconditions.ResourceVersion}
+	if err := p.Check(key, obj); err != nil {
+		return apierrors.NewConflict(c.Resource.GroupResource(), c.Info.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,167 @@
+package verb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/admission"
+	genericrequest "k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/apiserver/pkg/storage"
+
+	"github.com/kayak-k8s/kayak/internal/kind"
+	"github.com/kayak-k8s/kayak/internal/request"
+	"github.com/kayak-k8s/kayak/internal/store"
+	"github.com/kayak-k8s/kayak/internal/wire"
+)
+
+// create stores a new object: decode ▸ mutate ▸ name ▸ prepare and validate ▸ validate admission ▸ write if there is none.
+func (a *API) create(ctx context.Context, c *Call) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	out, err := wire.Negotiate(c.Request, false)
+	if err != nil {
+		return err
+	}
+	var options metav1.CreateOptions
+	if err := c.parameters(&options); err != nil {
+		return err
+	}
+	if errs := metav1validation.ValidateCreateOptions(&options); len(errs) > 0 {
+		return apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "CreateOptions"}, "", errs)
+	}
+	options.TypeMeta = optionsType("CreateOptions")
+	obj, err := c.decodeBody(ctx, options.FieldValidation)
+	if err != nil {
+		return err
+	}
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		return apierrors.NewInternalError(err)
+	}
+	rest.WipeObjectMetaSystemFields(accessor)
+	if err := rest.EnsureObjectNamespaceMatchesRequestNamespace(c.objectNamespace(), accessor); err != nil {
+		return err
+	}
+	if !c.Resource.Namespaced && c.Resource.GroupResource() == (schema.GroupResource{Resource: "namespaces"}) {
+		ctx = genericrequest.WithNamespace(ctx, accessor.GetName())
+	}
+	created, err := a.createObject(ctx, c, obj, &options)
+	if err != nil {
+		return err
+	}
+	return a.respond(ctx, c, out, http.StatusCreated, created)
+}
+
+func optionsType(name string) metav1.TypeMeta {
+	return metav1.TypeMeta{APIVersion: metav1.SchemeGroupVersion.String(), Kind: name}
+}
+
+// nameAttempts is how many generated names are tried (upstream's maxNameGenerationCreateAttempts).
+const nameAttempts = 8
+
+func (a *API) createObject(ctx context.Context, c *Call, obj runtime.Object, options *metav1.CreateOptions) (runtime.Object, error) {
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		return nil, err
+	}
+	dedupOwners(ctx, obj, duplicateOwnersWarning)
+	attributes := c.attributes(ctx, obj, nil, accessor.GetName(), admission.Create, options, isDryRun(options.DryRun))
+	if err := a.mutate(ctx, c, attributes); err != nil {
+		return nil, err
+	}
+	dedupOwners(ctx, obj, duplicateOwnersAfterWarning)
+	validate := rest.AdmissionToValidateObjectFunc(a.Admission, attributes, c.objectInterfaces())
+	if accessor.GetName() != "" || accessor.GetGenerateName() == "" {
+		return a.insert(ctx, c, obj, validate, isDryRun(options.DryRun))
+	}
+	for attempt := 1; ; attempt++ {
+		created, err := a.insert(ctx, c, obj.DeepCopyObject(), validate, isDryRun(options.DryRun))
+		if err == nil || !apierrors.IsAlreadyExists(err) || attempt == nameAttempts {
+			return created, err
+		}
+	}
+}
+
+// insert prepares, validates and writes an object that must not exist yet.
+func (a *API) insert(ctx context.Context, c *Call, obj runtime.Object, validate rest.ValidateObjectFunc, dryRun bool) (runtime.Object, error) {
+	if err := c.prepareCreate(ctx, obj, validate); err != nil {
+		return nil, err
+	}
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		return nil, err
+	}
+	if revision, _, err := parseRevision(accessor.GetResourceVersion()); err == nil && revision != 0 {
+		// Upstream's text, and its error 500 (apiserver/pkg/storage/etcd3/store.go, Create).
+		return nil, storage.ErrResourceVersionSetOnCreate
+	}
+	key := c.Resource.Key(a.Root, accessor.GetNamespace(), accessor.GetName())
+	result, conflict, err := a.put(ctx, c.Resource.Kind, key, dryRun, current{}, obj)
+	if conflict != nil {
+		return nil, a.alreadyExists(ctx, c, obj, conflict)
+	}
+	return result.obj, storeError(err, c)
+}
+
+// prepareCreate gives the object what every new object has, and runs the kind's strategy and validating admission on it.
+func (c *Call) prepareCreate(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc) error {
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		return err
+	}
+	rest.FillObjectMetaSystemFields(accessor)
+	if accessor.GetGenerateName() != "" && accessor.GetName() == "" {
+		accessor.SetName(c.Resource.Create.GenerateName(accessor.GetGenerateName()))
+	}
+	if err := rest.BeforeCreate(c.Resource.Create, ctx, obj); err != nil {
+		return err
+	}
+	if validate == nil {
+		return nil
+	}
+	return validate(ctx, obj.DeepCopyObject())
+}
+
+// alreadyExists words the error of a create whose name is taken.
+func (a *API) alreadyExists(ctx context.Context, c *Call, obj runtime.Object, conflict *store.Conflict) error {
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		return err
+	}
+	var exists error = apierrors.NewAlreadyExists(c.Resource.GroupResource(), accessor.GetName())
+	exists = rest.CheckGeneratedNameError(ctx, c.Resource.Create, exists, obj)
+	if conflict.Current == nil {
+		return exists
+	}
+	existing, err := c.Resource.Decode(conflict.Current.Value, conflict.Current.Revision)
+	if err != nil {
+		return exists
+	}
+	if other, err := meta.Accessor(existing); err == nil && other.GetDeletionTimestamp() != nil {
+		var status *apierrors.StatusError
+		if errors.As(exists, &status) {
+			status.ErrStatus.Message = fmt.Sprintf("object is being deleted: %s", status.ErrStatus.Message)
+		}
+	}
+	return exists
+}
+
+// CreateObject creates an object from inside the server, as the user in the context would. obj is of the hub version; it must
+// not be used afterwards.
+func (a *API) CreateObject(ctx context.Context, r *kind.Resource, namespace string, obj runtime.Object) (runtime.Object, error) {
+	info := &request.Info{
+		IsResourceRequest: true, Verb: "create", APIGroup: r.Version.Group, APIVersion: r.Version.Version,
+		Resource: r.Kind.Resource, Namespace: namespace,
+	}
+	ctx = genericrequest.WithNamespace(genericrequest.WithRequestInfo(ctx, info), namespace)
+	return a.createObject(ctx, &Call{Info: info, Resource: r}, obj, &metav1.CreateOptions{TypeMeta: optionsType("CreateOptions")})
+}

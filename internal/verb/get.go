@@ -1,0 +1,62 @@
+package verb
+
+import (
+	"context"
+	"net/http"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/kayak-k8s/kayak/internal/wire"
+)
+
+// get answers with one object. A whole object is the record's encoding, shared with lists and watches; nothing is decoded.
+func (a *API) get(ctx context.Context, c *Call) error {
+	out, err := wire.Negotiate(c.Request, false)
+	if err != nil {
+		return err
+	}
+	var options metav1.GetOptions
+	if err := c.parameters(&options); err != nil {
+		return err
+	}
+	revision, any, err := parseRevision(options.ResourceVersion)
+	if err != nil {
+		return invalidResourceVersion(options.ResourceVersion, err)
+	}
+	snapshot, err := a.snapshot(ctx, revision, any)
+	if err != nil {
+		return storeError(err, c)
+	}
+	record := snapshot.Get(c.key(a.Root))
+	if record == nil {
+		return c.notFound()
+	}
+	if out.Shape != wire.Whole {
+		obj, err := decode(c.Resource.Kind, record)
+		if err != nil {
+			return err
+		}
+		return a.respond(ctx, c, out, http.StatusOK, obj)
+	}
+	bare, err := item(c.Resource, record, out.Media)
+	if err != nil {
+		return err
+	}
+	body, err := wire.Object(out.Media, c.Resource.GVK(), bare)
+	if err != nil {
+		return err
+	}
+	return send(ctx, c, out, http.StatusOK, body)
+}
+
+// invalidResourceVersion is the answer to a get or watch. Upstream lets the same text through as an error 500, which bad input
+// is not.
+func invalidResourceVersion(value string, err error) error {
+	return apierrors.NewBadRequest(revisionError(value, err).Error())
+}
+
+func revisionError(value string, err error) error {
+	return field.Invalid(field.NewPath("resourceVersion"), value, err.Error())
+}

@@ -1,0 +1,260 @@
+package verb
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/validation"
+	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	metainternalversionvalidation "k8s.io/apimachinery/pkg/apis/meta/internalversion/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/storage"
+
+	"github.com/kayak-k8s/kayak/internal/state"
+	"github.com/kayak-k8s/kayak/internal/wire"
+)
+
+// list answers with the objects under a prefix, as of one revision. Whole objects are the records' encodings put between the
+// brackets of a list.
+func (a *API) list(ctx context.Context, c *Call) error {
+	out, err := wire.Negotiate(c.Request, false)
+	if err != nil {
+		return err
+	}
+	options, err := c.listOptions()
+	if err != nil {
+		return err
+	}
+	page, err := a.page(ctx, c, options)
+	if err != nil {
+		return err
+	}
+	if out.Shape != wire.Whole {
+		list, err := page.objects(c)
+		if err != nil {
+			return err
+		}
+		return a.respond(ctx, c, out, http.StatusOK, list)
+	}
+	items := make([][]byte, len(page.records))
+	for i, record := range page.records {
+		if items[i], err = item(c.Resource, record, out.Media); err != nil {
+			return err
+		}
+	}
+	body, err := wire.List(out.Media, c.Resource.Version.WithKind(c.Resource.Name+"List"), page.meta, items)
+	if err != nil {
+		return err
+	}
+	return send(ctx, c, out, http.StatusOK, body)
+}
+
+// listOptions reads and checks the options of a list, a watch or a deletecollection, and translates field names into the hub
+// version's.
+func (c *Call) listOptions() (*metainternalversion.ListOptions, error) {
+	options := &metainternalversion.ListOptions{}
+	if err := c.parameters(options); err != nil {
+		return nil, err
+	}
+	options.Watch = options.Watch || c.Info.Verb == "watch" // the deprecated paths have the verb in them
+	metainternalversion.SetListOptionsDefaults(options, true)
+	if errs := metainternalversionvalidation.ValidateListOptions(options, true); len(errs) > 0 {
+		return nil, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "ListOptions"}, "", errs)
+	}
+	if options.FieldSelector != nil {
+		selector, err := options.FieldSelector.Transform(c.Resource.FieldLabel)
+		if err != nil {
+			return nil, apierrors.NewBadRequest(err.Error())
+		}
+		options.FieldSelector = selector
+	}
+	return options, c.selectName(options)
+}
+
+// selectName makes the name in the request, from the path or the field selector, a part of the selector.
+func (c *Call) selectName(options *metainternalversion.ListOptions) error {
+	name := c.Info.Name
+	if name == "" {
+		return nil
+	}
+	if options.FieldSelector == nil || options.FieldSelector.Empty() {
+		options.FieldSelector = fields.OneTermEqualSelector("metadata.name", name)
+		return nil
+	}
+	if selected, ok := options.FieldSelector.RequiresExactMatch("metadata.name"); !ok || selected != name {
+		return apierrors.NewBadRequest("fieldSelector metadata.name doesn't match requested name")
+	}
+	return nil
+}
+
+// selection turns options into what records are asked.
+func (c *Call) selection(options *metainternalversion.ListOptions) *selection {
+	s := &selection{namespace: c.Info.Namespace}
+	if options.LabelSelector != nil && !options.LabelSelector.Empty() {
+		s.labels = options.LabelSelector
+	}
+	if options.FieldSelector != nil && !options.FieldSelector.Empty() {
+		s.fields = options.FieldSelector
+		s.name, _ = options.FieldSelector.RequiresExactMatch("metadata.name")
+		if s.namespace == "" {
+			s.namespace = selectedNamespace(options.FieldSelector)
+		}
+	}
+	return s
+}
+
+// selectedNamespace is the namespace that a request for all namespaces limits itself to, "" for none
+// (registry/generic/registry/store.go, ListPredicate).
+func selectedNamespace(selector fields.Selector) string {
+	namespace, ok := selector.RequiresExactMatch("metadata.namespace")
+	if !ok || len(validation.ValidateNamespaceName(namespace, false)) > 0 {
+		return ""
+	}
+	return namespace
+}
+
+// page is what one list request gets.
+type page struct {
+	records []*state.Record
+	meta    metav1.ListMeta
+}
+
+// objects decodes the page into a list of the hub version.
+func (p *page) objects(c *Call) (runtime.Object, error) {
+	objects := make([]runtime.Object, len(p.records))
+	for i, record := range p.records {
+		obj, err := decode(c.Resource.Kind, record)
+		if err != nil {
+			return nil, err
+		}
+		objects[i] = obj
+	}
+	list := c.Resource.NewList()
+	if err := meta.SetList(list, objects); err != nil {
+		return nil, err
+	}
+	accessor, err := meta.ListAccessor(list)
+	if err != nil {
+		return nil, err
+	}
+	accessor.SetResourceVersion(p.meta.ResourceVersion)
+	accessor.SetContinue(p.meta.Continue)
+	accessor.SetRemainingItemCount(p.meta.RemainingItemCount)
+	return list, nil
+}
+
+// page reads one page of a list from a snapshot.
+func (a *API) page(ctx context.Context, c *Call, options *metainternalversion.ListOptions) (*page, error) {
+	want := c.selection(options)
+	prefix, exact := want.within(c.Resource, a.Root)
+	snapshot, from, err := a.listSnapshot(ctx, c, options, prefix)
+	if err != nil {
+		return nil, err
+	}
+	limit := int(options.Limit)
+	if options.ResourceVersion == "0" {
+		limit = 0 // as upstream: what is at hand is given whole
+	}
+	p := &page{meta: metav1.ListMeta{ResourceVersion: strconv.FormatInt(snapshot.Revision(), 10)}}
+	if exact {
+		if record := snapshot.Get(prefix + want.name); want.matches(record) {
+			p.records = append(p.records, record)
+		}
+		return p, nil
+	}
+	more := false
+	snapshot.Ascend(prefix, from, func(record *state.Record) bool {
+		if limit > 0 && len(p.records) == limit {
+			more = true
+			return false
+		}
+		if want.matches(record) {
+			p.records = append(p.records, record)
+		}
+		return true
+	})
+	if !more {
+		return p, nil
+	}
+	next := p.records[len(p.records)-1].Key + "\x00"
+	if p.meta.Continue, err = encodeContinue(next, prefix, snapshot.Revision()); err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	if want.everything() {
+		remaining := int64(snapshot.Count(prefix, next))
+		p.meta.RemainingItemCount = &remaining
+	}
+	return p, nil
+}
+
+// listSnapshot finds the snapshot that a list reads, and the key it begins at, "" for the first
+// (apiserver/pkg/storage/etcd3/store.go, GetList, and cacher/delegator for what is exact).
+func (a *API) listSnapshot(ctx context.Context, c *Call, options *metainternalversion.ListOptions, prefix string) (*state.Snapshot, string, error) {
+	if options.Continue != "" {
+		return a.continued(ctx, c, options, prefix)
+	}
+	revision, any, err := parseRevision(options.ResourceVersion)
+	if err != nil {
+		return nil, "", apierrors.NewBadRequest("invalid resource version: " + revisionError(options.ResourceVersion, err).Error())
+	}
+	exact := options.ResourceVersionMatch == metav1.ResourceVersionMatchExact ||
+		(options.ResourceVersionMatch == "" && options.Limit > 0 && revision > 0)
+	snapshot, err := a.snapshot(ctx, revision, any)
+	if err == nil && exact {
+		snapshot, err = a.State.At(revision)
+	}
+	return snapshot, "", storeError(err, c)
+}
+
+// continued resolves a continue token. A token whose revision is gone gets a new one, with which a client can go on with the
+// newest objects where it had stopped.
+func (a *API) continued(ctx context.Context, c *Call, options *metainternalversion.ListOptions, prefix string) (*state.Snapshot, string, error) {
+	from, revision, err := storage.DecodeContinue(options.Continue, prefix)
+	if err != nil {
+		return nil, "", apierrors.NewBadRequest("invalid continue token: " + err.Error())
+	}
+	if options.ResourceVersion != "" && options.ResourceVersion != "0" {
+		return nil, "", apierrors.NewBadRequest("specifying resource version is not allowed when using continue")
+	}
+	if revision < 0 { // the token of an inconsistent continuation
+		snapshot, err := a.State.Consistent(ctx)
+		return snapshot, from, storeError(err, c)
+	}
+	snapshot, err := a.State.At(revision)
+	if errors.Is(err, state.ErrExpired) {
+		return nil, "", expiredContinue(from, prefix)
+	}
+	return snapshot, from, storeError(err, c)
+}
+
+// The texts of apiserver/pkg/storage/etcd3/errors.go.
+const inconsistentContinue = "The provided continue parameter is too old " +
+	"to display a consistent list result. You can start a new list without " +
+	"the continue parameter, or use the continue token in this response to " +
+	"retrieve the remainder of the results. Continuing with the provided " +
+	"token results in an inconsistent list - objects that were created, " +
+	"modified, or deleted between the time the first chunk was returned " +
+	"and now may show up in the list."
+
+// encodeContinue makes the token that upstream makes: its keys begin with a slash, and it reads both forms.
+func encodeContinue(next, prefix string, revision int64) (string, error) {
+	return storage.EncodeContinue(next, strings.TrimSuffix(prefix, "/"), revision)
+}
+
+func expiredContinue(from, prefix string) error {
+	token, err := encodeContinue(from, prefix, -1)
+	if err != nil {
+		return apierrors.NewInternalError(err)
+	}
+	expired := apierrors.NewResourceExpired(inconsistentContinue)
+	expired.ErrStatus.ListMeta.Continue = token
+	return expired
+}

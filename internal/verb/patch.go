@@ -1,0 +1,289 @@
+package verb
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/mergepatch"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/registry/rest"
+	kjson "sigs.k8s.io/json"
+
+	"github.com/kayak-k8s/kayak/internal/request"
+	"github.com/kayak-k8s/kayak/internal/wire"
+)
+
+// maxPatchOperations is how many operations a JSON patch may have (endpoints/handlers/patch.go).
+const maxPatchOperations = 10000
+
+// The library has no other way to bound what "copy" operations may add up to (the fix of CVE-2019-1002100).
+func init() { jsonpatch.AccumulatedCopySizeLimit = maxBody }
+
+// PatchTypes are the media types of patches, in the order in which a 415 lists them.
+var PatchTypes = []string{string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType)}
+
+// patch changes an object by a description of the change, in the version of the path: the existing object is converted to
+// that version, patched, given defaults and converted back; from there on it is an update.
+func (a *API) patch(ctx context.Context, c *Call) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	p, err := c.newPatcher(ctx)
+	if err != nil {
+		return err
+	}
+	out, err := wire.Negotiate(c.Request, false)
+	if err != nil {
+		return err
+	}
+	if p.body, err = c.readBody(ctx); err != nil {
+		return err
+	}
+	var options metav1.PatchOptions
+	if err := c.parameters(&options); err != nil {
+		return err
+	}
+	if errs := metav1validation.ValidatePatchOptions(&options, p.typ); len(errs) > 0 {
+		return apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "PatchOptions"}, "", errs)
+	}
+	if !json.Valid(p.body) {
+		return apierrors.NewBadRequest("invalid JSON patch")
+	}
+	p.fieldValidation = options.FieldValidation
+	return a.change(ctx, c, out, &change{
+		next: p.next,
+		options: &metav1.UpdateOptions{
+			TypeMeta: optionsType("UpdateOptions"), DryRun: options.DryRun,
+			FieldManager: options.FieldManager, FieldValidation: options.FieldValidation,
+		},
+	})
+}
+
+// patcher applies one patch. It can do so again when the object has changed meanwhile.
+type patcher struct {
+	ctx             context.Context
+	call            *Call
+	typ             types.PatchType
+	body            []byte
+	fieldValidation string
+}
+
+func (c *Call) newPatcher(ctx context.Context) (*patcher, error) {
+	contentType, _, _ := strings.Cut(c.Request.Header.Get("Content-Type"), ";")
+	for _, t := range PatchTypes {
+		if t == contentType {
+			return &patcher{ctx: ctx, call: c, typ: types.PatchType(t)}, nil
+		}
+	}
+	return nil, request.UnsupportedMediaType(PatchTypes)
+}
+
+// next is the change that the patch makes.
+func (p *patcher) next(existing runtime.Object) (runtime.Object, error) {
+	accessor, err := meta.Accessor(existing)
+	if err != nil {
+		return nil, err
+	}
+	if accessor.GetUID() == "" {
+		return nil, p.call.notFound()
+	}
+	apply := p.applyJSON
+	if p.typ == types.StrategicMergePatchType {
+		apply = p.applyStrategic
+	}
+	obj, err := apply(existing)
+	if err != nil {
+		return nil, err
+	}
+	if accessor, err = meta.Accessor(obj); err != nil {
+		return nil, err
+	}
+	if err := rest.EnsureObjectNamespaceMatchesRequestNamespace(p.call.objectNamespace(), accessor); err != nil {
+		return nil, err
+	}
+	return obj, p.call.checkName(obj)
+}
+
+// applyJSON applies a JSON patch or a JSON merge patch to the object's JSON.
+func (p *patcher) applyJSON(existing runtime.Object) (runtime.Object, error) {
+	r := p.call.Resource
+	item, err := r.EncodeItem(existing, false)
+	if err != nil {
+		return nil, err
+	}
+	versioned, err := wire.Object(wire.JSON, r.GVK(), item)
+	if err != nil {
+		return nil, err
+	}
+	patched, strictErrs, err := p.applyToJSON(versioned)
+	if err != nil {
+		return nil, err
+	}
+	serializer, err := p.call.serializer(wire.JSON, p.fieldValidation)
+	if err != nil {
+		return nil, err
+	}
+	obj := r.New()
+	err = runtime.DecodeInto(r.Codec.Serializer.DecoderToVersion(serializer, r.Codec.Hub), patched, obj)
+	if err != nil {
+		strictErr, ok := runtime.AsStrictDecodingError(err)
+		if !ok {
+			return nil, invalidPatch(string(patched), err)
+		}
+		strictErrs = append(strictErrs, strictErr.Errors()...)
+	}
+	return obj, p.strictErrors(strictErrs, string(patched))
+}
+
+// applyToJSON returns the patched document, and what the patch itself has that it should not have.
+func (p *patcher) applyToJSON(document []byte) ([]byte, []error, error) {
+	if p.typ == types.MergePatchType {
+		strictErrs, err := p.checkJSON(&map[string]any{})
+		if err != nil {
+			return nil, nil, err
+		}
+		patched, err := jsonpatch.MergePatch(document, p.body)
+		if errors.Is(err, jsonpatch.ErrBadJSONPatch) {
+			return nil, nil, apierrors.NewBadRequest(err.Error())
+		}
+		return patched, strictErrs, err
+	}
+	strictErrs, err := p.checkJSON(&[]jsonPatchOp{})
+	if err != nil {
+		return nil, nil, err
+	}
+	for i, err := range strictErrs {
+		strictErrs[i] = fmt.Errorf("json patch %v", err)
+	}
+	operations, err := jsonpatch.DecodePatch(p.body)
+	if err != nil {
+		return nil, nil, apierrors.NewBadRequest(err.Error())
+	}
+	if len(operations) > maxPatchOperations {
+		return nil, nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf(
+			"The allowed maximum operations in a JSON patch is %d, got %d", maxPatchOperations, len(operations)))
+	}
+	patched, err := operations.Apply(document)
+	if err != nil {
+		return nil, nil, unprocessable(err)
+	}
+	return patched, strictErrs, nil
+}
+
+// jsonPatchOp lists what an operation may have (RFC 6902).
+type jsonPatchOp struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	From  string `json:"from"`
+	Value any    `json:"value"`
+}
+
+func (p *patcher) checkJSON(into any) ([]error, error) {
+	if !strict(p.fieldValidation) {
+		return nil, nil
+	}
+	strictErrs, err := kjson.UnmarshalStrict(p.body, into)
+	if err != nil {
+		// The decoder's text names the Go type that it fills, which is in another package upstream.
+		text := strings.ReplaceAll(err.Error(), "verb.jsonPatchOp", "handlers.jsonPatchOp")
+		return nil, apierrors.NewBadRequest("error decoding patch: " + text)
+	}
+	return strictErrs, nil
+}
+
+// applyStrategic applies a strategic merge patch, which follows the patch strategies of the version's Go type.
+func (p *patcher) applyStrategic(existing runtime.Object) (runtime.Object, error) {
+	r := p.call.Resource
+	versioned, err := r.Convert(existing)
+	if err != nil {
+		return nil, err
+	}
+	document, err := runtime.DefaultUnstructuredConverter.ToUnstructured(versioned)
+	if err != nil {
+		return nil, err
+	}
+	patch := map[string]any{}
+	strictErrs, err := p.decodeStrategic(&patch)
+	if err != nil {
+		return nil, err
+	}
+	target, err := r.Codec.Creater.New(r.GVK())
+	if err != nil {
+		return nil, err
+	}
+	patched, err := strategicpatch.StrategicMergeMapPatch(document, patch, target)
+	if err != nil {
+		return nil, strategicError(err)
+	}
+	err = runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(patched, target, strict(p.fieldValidation))
+	if err != nil {
+		strictErr, ok := runtime.AsStrictDecodingError(err)
+		if !ok {
+			return nil, invalidPatch(fmt.Sprintf("%+v", patch), err)
+		}
+		strictErrs = append(strictErrs, strictErr.Errors()...)
+	}
+	if err := p.strictErrors(strictErrs, fmt.Sprintf("%+v", patch)); err != nil {
+		return nil, err
+	}
+	r.Codec.Defaulter.Default(target)
+	return r.Codec.Convertor.ConvertToVersion(target, r.Codec.Hub)
+}
+
+func (p *patcher) decodeStrategic(patch *map[string]any) ([]error, error) {
+	if !strict(p.fieldValidation) {
+		if err := kjson.UnmarshalCaseSensitivePreserveInts(p.body, patch); err != nil {
+			return nil, apierrors.NewBadRequest(err.Error())
+		}
+		return nil, nil
+	}
+	strictErrs, err := kjson.UnmarshalStrict(p.body, patch)
+	if err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	return strictErrs, nil
+}
+
+// strictErrors warns of fields that are not known, or refuses them.
+func (p *patcher) strictErrors(errs []error, patch string) error {
+	if len(errs) == 0 {
+		return nil
+	}
+	if warns(p.fieldValidation) {
+		addStrictWarnings(p.ctx, errs)
+		return nil
+	}
+	return invalidPatch(patch, runtime.NewStrictDecodingError(errs))
+}
+
+func invalidPatch(patch string, err error) error {
+	return apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), patch, err.Error())})
+}
+
+func strategicError(err error) error {
+	switch {
+	case errors.Is(err, mergepatch.ErrBadJSONDoc), errors.Is(err, mergepatch.ErrBadPatchFormatForPrimitiveList),
+		errors.Is(err, mergepatch.ErrBadPatchFormatForRetainKeys), errors.Is(err, mergepatch.ErrBadPatchFormatForSetElementOrderList),
+		errors.Is(err, mergepatch.ErrUnsupportedStrategicMergePatchFormat):
+		return apierrors.NewBadRequest(err.Error())
+	case errors.Is(err, mergepatch.ErrNoListOfLists), errors.Is(err, mergepatch.ErrPatchContentNotMatchRetainKeys):
+		return unprocessable(err)
+	}
+	return err
+}
+
+func unprocessable(err error) error {
+	return apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
+}

@@ -1,0 +1,144 @@
+package verb
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/kayak-k8s/kayak/internal/kind"
+	"github.com/kayak-k8s/kayak/internal/state"
+	"github.com/kayak-k8s/kayak/internal/wire"
+)
+
+// futureWait is how long a read waits for a resourceVersion that is not there yet (upstream's blockTimeout).
+const futureWait = 3 * time.Second
+
+// snapshot returns what a read with the given resourceVersion may see: "" the newest, "0" whatever is at hand, N nothing
+// older than N.
+func (a *API) snapshot(ctx context.Context, revision int64, any bool) (*state.Snapshot, error) {
+	switch {
+	case any:
+		if a.State.Snapshot().Revision() == 0 { // nothing is loaded yet
+			if err := a.State.WaitSynced(ctx); err != nil {
+				return nil, err
+			}
+		}
+		return a.State.Snapshot(), nil
+	case revision == 0:
+		return a.State.Consistent(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, futureWait)
+	defer cancel()
+	return a.State.AtLeast(ctx, revision)
+}
+
+// parseRevision reads a resourceVersion; any is set for "0".
+func parseRevision(resourceVersion string) (revision int64, any bool, err error) {
+	if resourceVersion == "" {
+		return 0, false, nil
+	}
+	n, err := strconv.ParseUint(resourceVersion, 10, 63)
+	if err != nil {
+		return 0, false, err
+	}
+	return int64(n), n == 0, nil
+}
+
+// item returns the record's object as it stands in a list of the resource's version, made at most once per record.
+func item(r *kind.Resource, record *state.Record, media wire.Media) ([]byte, error) {
+	protobuf := media == wire.Protobuf
+	return record.Encoding(r.ItemID(protobuf), func() ([]byte, error) {
+		obj, err := decode(r.Kind, record)
+		if err != nil {
+			return nil, err
+		}
+		return r.EncodeItem(obj, protobuf)
+	})
+}
+
+// decode returns the record's object in the hub version; it is the caller's to change.
+func decode(k *kind.Kind, record *state.Record) (runtime.Object, error) {
+	obj, err := k.Decode(record.Value, record.Revision)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	return obj, nil
+}
+
+// selection is what a list or watch wants to see.
+type selection struct {
+	labels labels.Selector // nil for everything
+	fields fields.Selector // nil for everything
+	// name is the one object that can match, "" when there is no such limit.
+	name string
+	// namespace is the one namespace in which something can match, "" when there is no such limit.
+	namespace string
+}
+
+// within returns the prefix of the keys that can match, and whether name completes it to the one key that can.
+func (s *selection) within(r *kind.Resource, root string) (prefix string, exact bool) {
+	return r.KeyPrefix(root, s.namespace), s.name != "" && (s.namespace != "" || !r.Namespaced)
+}
+
+func (s *selection) everything() bool { return s.labels == nil && s.fields == nil }
+
+func (s *selection) matches(record *state.Record) bool {
+	if record == nil {
+		return false
+	}
+	if s.everything() {
+		return true
+	}
+	header := record.Header()
+	if s.labels != nil && !s.labels.Matches(header.Labels) {
+		return false
+	}
+	return s.fields == nil || s.fields.Matches(recordFields{record, header})
+}
+
+// recordFields is a record as field selectors see it: the fields of its header, and the name and namespace in its key.
+type recordFields struct {
+	record *state.Record
+	header *state.Header
+}
+
+func (f recordFields) Has(field string) bool {
+	return field == "metadata.name" || field == "metadata.namespace" || f.header.Fields.Has(field)
+}
+
+func (f recordFields) Get(field string) string {
+	switch field {
+	case "metadata.name":
+		_, name := splitKey(f.record.Key)
+		return name
+	case "metadata.namespace":
+		namespace, _ := splitKey(f.record.Key)
+		return namespace
+	}
+	return f.header.Fields.Get(field)
+}
+
+// splitKey returns the last two segments of a key: namespace and name of a namespaced object.
+func splitKey(key string) (namespace, name string) {
+	end := lastSlash(key)
+	name = key[end+1:]
+	if end < 0 {
+		return "", name
+	}
+	rest := key[:end]
+	return rest[lastSlash(rest)+1:], name
+}
+
+func lastSlash(s string) int {
+	for i := len(s) - 1; i >= 0; i-- {
+		if s[i] == '/' {
+			return i
+		}
+	}
+	return -1
+}

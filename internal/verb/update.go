@@ -1,0 +1,244 @@
+package verb
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	genericrequest "k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/apiserver/pkg/registry/rest"
+
+	"github.com/kayak-k8s/kayak/internal/request"
+	"github.com/kayak-k8s/kayak/internal/wire"
+)
+
+// update replaces an object by the body.
+func (a *API) update(ctx context.Context, c *Call) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	out, err := wire.Negotiate(c.Request, false)
+	if err != nil {
+		return err
+	}
+	var options metav1.UpdateOptions
+	if err := c.parameters(&options); err != nil {
+		return err
+	}
+	if errs := metav1validation.ValidateUpdateOptions(&options); len(errs) > 0 {
+		return apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "UpdateOptions"}, "", errs)
+	}
+	options.TypeMeta = optionsType("UpdateOptions")
+	obj, err := c.decodeBody(ctx, options.FieldValidation)
+	if err != nil {
+		return err
+	}
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		return apierrors.NewInternalError(err)
+	}
+	if err := rest.EnsureObjectNamespaceMatchesRequestNamespace(c.objectNamespace(), accessor); err != nil {
+		return err
+	}
+	if err := c.checkName(obj); err != nil {
+		return err
+	}
+	dedupOwners(ctx, obj, duplicateOwnersWarning)
+	change := &change{
+		next:    func(runtime.Object) (runtime.Object, error) { return obj.DeepCopyObject(), nil },
+		options: &options,
+	}
+	if uid := accessor.GetUID(); uid != "" {
+		change.preconditions = &metav1.Preconditions{UID: &uid}
+	}
+	return a.change(ctx, c, out, change)
+}
+
+// change is a write to an object that may exist: what an update and a patch have in common.
+type change struct {
+	// next makes the new object from the existing one, which it must not change. For an object that does not exist it gets
+	// an empty one.
+	next          func(existing runtime.Object) (runtime.Object, error)
+	preconditions *metav1.Preconditions
+	options       *metav1.UpdateOptions
+	// createToo lets the write create the object whatever the kind's strategy says.
+	createToo bool
+}
+
+func (ch *change) dryRun() bool { return isDryRun(ch.options.DryRun) }
+
+// change carries a change out and answers.
+func (a *API) change(ctx context.Context, c *Call, out wire.Output, ch *change) error {
+	created := false
+	var last decision
+	result, err := a.commit(ctx, c.Resource.Kind, c.key(a.Root), ch.dryRun(), func(existing runtime.Object, revision int64) (decision, error) {
+		created = revision == 0
+		var err error
+		if created {
+			last, err = a.createByChange(ctx, c, ch, existing)
+		} else {
+			last, err = a.updateByChange(ctx, c, ch, existing)
+		}
+		return last, err
+	})
+	if err != nil {
+		return storeError(err, c)
+	}
+	if result.action == remove {
+		result.obj = last.obj // a client that takes away the last finalizer expects the object it has sent
+	}
+	code := http.StatusOK
+	if created {
+		code = http.StatusCreated
+	}
+	return a.respond(ctx, c, out, code, result.obj)
+}
+
+// strategy is the one of the subresource, where there is one.
+func (c *Call) updateStrategy() rest.RESTUpdateStrategy {
+	if c.Sub != nil {
+		return c.Sub.Update
+	}
+	return c.Resource.Update
+}
+
+// createByChange makes a new object, where a write to one that does not exist may do that; that takes the right to create it.
+func (a *API) createByChange(ctx context.Context, c *Call, ch *change, empty runtime.Object) (decision, error) {
+	if c.Sub != nil || !(ch.createToo || c.Resource.Update.AllowCreateOnUpdate(ctx)) {
+		return decision{}, c.notFound()
+	}
+	obj, err := ch.next(empty)
+	if err != nil {
+		return decision{}, err
+	}
+	if err := checkPreconditions(ch.preconditions, c, c.key(a.Root), empty); err != nil {
+		return decision{}, err
+	}
+	options := &metav1.CreateOptions{
+		TypeMeta: optionsType("CreateOptions"), DryRun: ch.options.DryRun,
+		FieldManager: ch.options.FieldManager, FieldValidation: ch.options.FieldValidation,
+	}
+	attributes := c.attributes(ctx, obj, nil, c.Info.Name, admission.Create, options, ch.dryRun())
+	if err := a.mutate(ctx, c, attributes); err != nil {
+		return decision{}, err
+	}
+	dedupOwners(ctx, obj, duplicateOwnersAfterWarning)
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		return decision{}, err
+	}
+	rest.WipeObjectMetaSystemFields(accessor)
+	validate := rest.AdmissionToValidateObjectFunc(a.Admission, attributes, c.objectInterfaces())
+	err = c.prepareCreate(ctx, obj, func(ctx context.Context, obj runtime.Object) error {
+		if err := a.authorizeCreate(ctx, c); err != nil {
+			return err
+		}
+		return validate(ctx, obj)
+	})
+	return decision{action: put, obj: obj}, err
+}
+
+func (a *API) authorizeCreate(ctx context.Context, c *Call) error {
+	user, _ := genericrequest.UserFrom(ctx)
+	attributes := authorizer.AttributesRecord{
+		User: user, Verb: "create", ResourceRequest: true, Path: c.Info.Path,
+		APIGroup: c.Resource.Version.Group, APIVersion: c.Resource.Version.Version, Resource: c.Resource.Kind.Resource,
+		Subresource: c.subresource(), Namespace: c.Info.Namespace, Name: c.Info.Name,
+	}
+	allowed, reason, err := a.Authorizer.Authorize(ctx, attributes)
+	switch {
+	case allowed == authorizer.DecisionAllow:
+		return nil
+	case err != nil:
+		return apierrors.NewInternalError(err)
+	}
+	return request.Forbidden(attributes, reason)
+}
+
+// updateByChange makes the new state of an object that exists.
+func (a *API) updateByChange(ctx context.Context, c *Call, ch *change, existing runtime.Object) (decision, error) {
+	if err := checkPreconditions(ch.preconditions, c, c.key(a.Root), existing); err != nil {
+		return decision{}, err
+	}
+	obj, err := ch.next(existing)
+	if err != nil {
+		return decision{}, err
+	}
+	attributes := c.attributes(ctx, obj, existing, c.Info.Name, admission.Update, ch.options, ch.dryRun())
+	if err := a.mutate(ctx, c, attributes); err != nil {
+		return decision{}, err
+	}
+	dedupOwners(ctx, obj, duplicateOwnersAfterWarning)
+	strategy := c.updateStrategy()
+	if err := c.checkVersion(ctx, strategy, obj, existing); err != nil {
+		return decision{}, err
+	}
+	if err := rest.BeforeUpdate(strategy, ctx, obj, existing); err != nil {
+		return decision{}, err
+	}
+	validate := rest.AdmissionToValidateObjectUpdateFunc(a.Admission, attributes, c.objectInterfaces())
+	if err := validate(ctx, obj.DeepCopyObject(), existing.DeepCopyObject()); err != nil {
+		return decision{}, err
+	}
+	if c.finished(obj, existing) {
+		return decision{action: remove, obj: obj}, nil
+	}
+	return decision{action: put, obj: obj}, nil
+}
+
+const modified = "the object has been modified; please apply your changes to the latest version and try again"
+
+// checkVersion is optimistic concurrency: a writer that names a resourceVersion must have seen the newest one. One that names
+// none writes whatever is there, where the kind allows it.
+func (c *Call) checkVersion(ctx context.Context, strategy rest.RESTUpdateStrategy, obj, existing runtime.Object) error {
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		return err
+	}
+	old, err := meta.Accessor(existing)
+	if err != nil {
+		return err
+	}
+	version, _, err := parseRevision(accessor.GetResourceVersion())
+	if err != nil {
+		return err
+	}
+	switch {
+	case version == 0 && strategy.AllowUnconditionalUpdate(ctx):
+		accessor.SetResourceVersion(old.GetResourceVersion())
+		return nil
+	case version == 0:
+		gk := schema.GroupKind{Group: c.Resource.Group, Kind: c.Resource.Kind.Resource}
+		return apierrors.NewInvalid(gk, c.Info.Name, field.ErrorList{
+			field.Invalid(field.NewPath("metadata").Child("resourceVersion"), 0, "must be specified for an update"),
+		})
+	case accessor.GetResourceVersion() != old.GetResourceVersion():
+		return apierrors.NewConflict(c.Resource.GroupResource(), c.Info.Name, errors.New(modified))
+	}
+	return nil
+}
+
+// finished reports whether the update took away the last that kept a terminating object: then it goes.
+func (c *Call) finished(obj, existing runtime.Object) bool {
+	accessor, err := meta.Accessor(obj)
+	if err != nil || len(accessor.GetFinalizers()) > 0 {
+		return false
+	}
+	old, err := meta.Accessor(existing)
+	if err != nil || old.GetDeletionTimestamp() == nil {
+		return false
+	}
+	if grace := old.GetDeletionGracePeriodSeconds(); grace != nil && *grace != 0 {
+		return false
+	}
+	keep := c.Resource.KeepWhileUpdating
+	return keep == nil || !keep(obj, existing)
+}

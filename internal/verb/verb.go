@@ -1,0 +1,157 @@
+// Package verb serves the verbs on objects: get, list, watch, create, update, patch, delete and deletecollection, a file each.
+//
+// Each verb is written once, for every kind (package kind). Reads come from the state (package state), writes go to the store
+// (package store) as conditional writes of one key: read what is there, make of it what is to be, write it if nobody else has
+// written meanwhile, otherwise start over with what they wrote (commit.go). No lock is held anywhere.
+//
+// A verb answers the request, or returns an error and has written nothing; the caller turns errors into Statuses in one
+// place. The request's context carries what upstream's strategies and admission plugins look for there: the request info, the
+// user, the namespace, a recorder of warnings. Verbs do not know how a user was found or how bytes reach them.
+package verb
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	genericrequest "k8s.io/apiserver/pkg/endpoints/request"
+
+	"github.com/kayak-k8s/kayak/internal/kind"
+	"github.com/kayak-k8s/kayak/internal/request"
+	"github.com/kayak-k8s/kayak/internal/state"
+	"github.com/kayak-k8s/kayak/internal/store"
+)
+
+// API is what verbs need. All fields but Admission are required. It is safe for concurrent use once it is filled in.
+type API struct {
+	State *state.State
+	Store store.Store
+	// Root is the prefix of all keys, with slashes at both ends: "/registry/".
+	Root string
+	// Admission may change and refuse writes; nil admits everything.
+	Admission admission.Interface
+	// Authorizer is asked for what a write turns out to do besides: an update that creates.
+	Authorizer authorizer.UnconditionalAuthorizer
+	// EventTTL is how long events are kept.
+	EventTTL time.Duration
+	// MinRequestTimeout is the shortest time after which a watch that names no timeout ends; at most twice that.
+	MinRequestTimeout time.Duration
+	// DeleteCollectionWorkers is how many objects of a collection are deleted at a time; at least 1.
+	DeleteCollectionWorkers int
+	// Stopping is closed when the server begins to stop: watches end.
+	Stopping <-chan struct{}
+}
+
+// Call is one request for one resource.
+type Call struct {
+	Writer   http.ResponseWriter
+	Request  *http.Request
+	Info     *request.Info
+	Resource *kind.Resource
+	// Sub is the subresource that is asked for, or nil.
+	Sub *kind.Subresource
+}
+
+// Serve runs the verb that the request asks for. The caller has checked that the resource has it.
+func (a *API) Serve(c *Call) error {
+	ctx := genericrequest.WithNamespace(c.Request.Context(), c.Info.Namespace)
+	switch c.Info.Verb {
+	case "get":
+		return a.get(ctx, c)
+	case "list":
+		return a.list(ctx, c)
+	case "watch":
+		return a.watch(ctx, c)
+	case "create":
+		return a.create(ctx, c)
+	case "update":
+		return a.update(ctx, c)
+	case "patch":
+		return a.patch(ctx, c)
+	case "delete":
+		return a.delete(ctx, c)
+	case "deletecollection":
+		return a.deleteCollection(ctx, c)
+	}
+	return request.MethodNotAllowed()
+}
+
+// writeTimeout bounds one write, body and all, as upstream's requestTimeoutUpperBound does.
+const writeTimeout = 34 * time.Second
+
+// parameters decodes the query into options.
+func (c *Call) parameters(options runtime.Object) error {
+	if c.Request.URL.RawQuery == "" {
+		return nil
+	}
+	err := metainternalversion.ParameterCodec.DecodeParameters(c.Request.URL.Query(), metav1.SchemeGroupVersion, options)
+	if err != nil {
+		return apierrors.NewBadRequest(err.Error())
+	}
+	return nil
+}
+
+func (c *Call) key(root string) string {
+	return c.Resource.Key(root, c.Info.Namespace, c.Info.Name)
+}
+
+func (c *Call) notFound() error {
+	return apierrors.NewNotFound(c.Resource.GroupResource(), c.Info.Name)
+}
+
+// storeError says to a client what a store's error means for the verb.
+func storeError(err error, c *Call) error {
+	return interpretStoreError(err, c.Resource.Kind, c.Info.Verb)
+}
+
+// objectInterfaces is what admission plugins may use to convert between versions.
+type objectInterfaces struct{ codec *kind.Codec }
+
+func (o objectInterfaces) GetObjectCreater() runtime.ObjectCreater     { return o.codec.Creater }
+func (o objectInterfaces) GetObjectTyper() runtime.ObjectTyper         { return o.codec.Typer }
+func (o objectInterfaces) GetObjectDefaulter() runtime.ObjectDefaulter { return o.codec.Defaulter }
+func (o objectInterfaces) GetObjectConvertor() runtime.ObjectConvertor { return o.codec.Convertor }
+func (o objectInterfaces) GetEquivalentResourceMapper() runtime.EquivalentResourceMapper {
+	return runtime.NewEquivalentResourceRegistry()
+}
+
+func (c *Call) objectInterfaces() admission.ObjectInterfaces {
+	return objectInterfaces{c.Resource.Codec}
+}
+
+func (c *Call) subresource() string {
+	if c.Sub == nil {
+		return ""
+	}
+	return c.Sub.Name
+}
+
+// attributes describes a write to admission plugins.
+func (c *Call) attributes(ctx context.Context, obj, old runtime.Object, name string, op admission.Operation, options runtime.Object, dryRun bool) admission.Attributes {
+	user, _ := genericrequest.UserFrom(ctx)
+	return admission.NewAttributesRecord(obj, old, c.Resource.GVK(), genericrequest.NamespaceValue(ctx), name, c.Resource.GVR(),
+		c.subresource(), op, options, dryRun, user)
+}
+
+// mutate lets admission change obj.
+func (a *API) mutate(ctx context.Context, c *Call, attributes admission.Attributes) error {
+	plugin, ok := a.Admission.(admission.MutationInterface)
+	if !ok || !plugin.Handles(attributes.GetOperation()) {
+		return nil
+	}
+	return plugin.Admit(ctx, attributes, c.objectInterfaces())
+}
+
+// isDryRun reads the dryRun of validated options.
+func isDryRun(values []string) bool { return len(values) > 0 }
+
+func internalError(format string, args ...any) error {
+	return apierrors.NewInternalError(fmt.Errorf(format, args...))
+}

@@ -1,0 +1,380 @@
+package verb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/kayak-k8s/kayak/internal/request"
+	"github.com/kayak-k8s/kayak/internal/state"
+	"github.com/kayak-k8s/kayak/internal/wire"
+)
+
+const (
+	// longestWatch is the longest timeout, in seconds, that a time.Duration can hold with room to spare.
+	longestWatch = 1 << 32
+	// bookmarkEvery is how often a watcher that wants bookmarks learns how far it is, when nothing else tells it.
+	bookmarkEvery = time.Minute
+	// bookmarkBeforeEnd is how long before its timeout a watcher gets its last bookmark.
+	bookmarkBeforeEnd = 2 * time.Second
+	// flushBytes is how much of a backlog is collected before it is written.
+	flushBytes = 64 << 10
+)
+
+// watch streams events. It is a cursor on the log and a buffer, written whenever the log has no more at the moment; a client
+// that does not read stops its own goroutine in Write and nobody else.
+func (a *API) watch(ctx context.Context, c *Call) error {
+	out, err := wire.Negotiate(c.Request, true)
+	if err != nil {
+		return err
+	}
+	options, err := c.listOptions()
+	if err != nil {
+		return err
+	}
+	w := &watcher{api: a, call: c, out: out, want: c.selection(options), bookmarks: options.AllowWatchBookmarks}
+	if out.Shape == wire.Table {
+		if w.table, err = c.tableOptions(); err != nil {
+			return err
+		}
+	}
+	timeout := a.watchTimeout(options)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if w.bookmarks && timeout > bookmarkBeforeEnd {
+		w.lastBookmark = time.After(timeout - bookmarkBeforeEnd)
+	}
+	initial, expired, err := w.start(ctx, options)
+	if err != nil {
+		return err
+	}
+	defer boundWrites(ctx, c.Writer)()
+	w.begin()
+	if expired != nil {
+		return w.fail(expired)
+	}
+	defer w.cursor.Close()
+	if err := w.sendInitial(ctx, initial, options); err != nil {
+		return w.fail(err)
+	}
+	return w.follow(ctx)
+}
+
+func (a *API) watchTimeout(options *metainternalversion.ListOptions) time.Duration {
+	if options.TimeoutSeconds != nil && *options.TimeoutSeconds != 0 {
+		return time.Duration(max(min(*options.TimeoutSeconds, longestWatch), 0)) * time.Second
+	}
+	return time.Duration(float64(a.MinRequestTimeout) * (rand.Float64() + 1))
+}
+
+// watcher is one watch. It belongs to one goroutine.
+type watcher struct {
+	api       *API
+	call      *Call
+	out       wire.Output
+	want      *selection
+	bookmarks bool
+	table     *metav1.TableOptions
+
+	cursor       *state.Cursor
+	lastBookmark <-chan time.Time
+	// sent is the revision up to which the client has been told everything.
+	sent   int64
+	buffer []byte
+}
+
+// start finds the place in the log. initial is set when the client is first to be sent what there is. expired is the error
+// of a place that is gone, or that is not there yet: it is told in the stream, as upstream does.
+func (w *watcher) start(ctx context.Context, options *metainternalversion.ListOptions) (initial *state.Snapshot, expired, err error) {
+	revision, any, err := parseRevision(options.ResourceVersion)
+	if err != nil {
+		return nil, nil, invalidResourceVersion(options.ResourceVersion, err)
+	}
+	sendInitial := options.SendInitialEvents != nil && *options.SendInitialEvents
+	if sendInitial || revision == 0 {
+		snapshot, err := w.api.snapshot(ctx, revision, any)
+		var future *state.FutureError
+		if errors.As(err, &future) {
+			return nil, storeError(err, w.call), nil
+		}
+		if err != nil {
+			return nil, nil, storeError(err, w.call)
+		}
+		revision = snapshot.Revision()
+		if sendInitial {
+			initial = snapshot
+		}
+	}
+	w.cursor, err = w.api.State.Watch(w.filter(), revision)
+	w.sent = revision
+	if errors.Is(err, state.ErrExpired) {
+		return nil, tooOld(revision, w.api.State.Floor()), nil
+	}
+	return initial, nil, err
+}
+
+func tooOld(revision, floor int64) error {
+	return apierrors.NewResourceExpired(fmt.Sprintf("too old resource version: %d (%d)", revision, floor))
+}
+
+// filter asks the log for as little as the selection allows.
+func (w *watcher) filter() state.Filter {
+	prefix, exact := w.want.within(w.call.Resource, w.api.Root)
+	filter := state.Filter{Prefix: prefix}
+	if exact {
+		filter.Prefix += w.want.name
+		filter.Exact = true
+		return filter
+	}
+	if w.want.fields == nil {
+		return filter
+	}
+	for _, field := range w.call.Resource.Index {
+		if value, ok := w.want.fields.RequiresExactMatch(field); ok {
+			filter.Field, filter.Value = field, value
+		}
+	}
+	return filter
+}
+
+// begin sends the header, so that the client knows that its watch stands.
+func (w *watcher) begin() {
+	contentType := w.out.Media.String()
+	if w.out.Media == wire.Protobuf {
+		contentType += ";stream=watch"
+	}
+	w.call.Writer.Header().Set("Content-Type", contentType)
+	w.call.Writer.WriteHeader(http.StatusOK)
+	_ = w.flush()
+}
+
+// sendInitial sends what there is as additions, and then, to a client that takes bookmarks, that this was all.
+func (w *watcher) sendInitial(ctx context.Context, snapshot *state.Snapshot, options *metainternalversion.ListOptions) error {
+	if snapshot == nil {
+		return nil
+	}
+	filter := w.filter()
+	var err error
+	send := func(record *state.Record) bool {
+		if w.want.matches(record) {
+			err = w.add(ctx, "ADDED", record)
+		}
+		if err == nil && len(w.buffer) >= flushBytes {
+			err = w.flush()
+		}
+		return err == nil && ctx.Err() == nil
+	}
+	if filter.Exact {
+		if record := snapshot.Get(filter.Prefix); record != nil {
+			send(record)
+		}
+	} else {
+		snapshot.Ascend(filter.Prefix, "", send)
+	}
+	if err == nil && options.AllowWatchBookmarks {
+		err = w.bookmark(ctx, true)
+	}
+	if err != nil {
+		return err
+	}
+	return w.flush()
+}
+
+// follow sends events until the client, its timeout or the server ends the watch.
+func (w *watcher) follow(ctx context.Context) error {
+	var ticks <-chan time.Time
+	if w.bookmarks {
+		ticker := time.NewTicker(bookmarkEvery)
+		defer ticker.Stop()
+		ticks = ticker.C
+	}
+	due := false
+	for ctx.Err() == nil && !w.api.stopping() {
+		events, revision, err := w.cursor.TryNext()
+		if err != nil {
+			return w.fail(w.interpret(err))
+		}
+		for _, event := range events {
+			if err := w.send(ctx, event); err != nil {
+				return w.fail(err)
+			}
+		}
+		w.sent = revision
+		if due {
+			if err := w.bookmark(ctx, false); err != nil {
+				return w.fail(err)
+			}
+			due = false
+		}
+		if len(events) > 0 && len(w.buffer) < flushBytes {
+			continue // what has come meanwhile goes with the same write
+		}
+		if err := w.flush(); err != nil {
+			return nil // the client is gone
+		}
+		if len(events) > 0 {
+			continue
+		}
+		select {
+		case <-w.cursor.Wait():
+		case <-ticks:
+			due = true
+		case <-w.lastBookmark:
+			due = true
+		case <-ctx.Done():
+			return nil
+		case <-w.api.Stopping:
+			return nil
+		}
+	}
+	return nil
+}
+
+// stopping reports whether the server has begun to stop.
+func (a *API) stopping() bool {
+	select {
+	case <-a.Stopping:
+		return true
+	default:
+		return false
+	}
+}
+
+func (w *watcher) interpret(err error) error {
+	if errors.Is(err, state.ErrExpired) {
+		return tooOld(w.sent, w.api.State.Floor())
+	}
+	return err
+}
+
+// send turns a change into what it is to this watcher: an object that begins to match is added, one that ceases to is
+// deleted, with its last state.
+func (w *watcher) send(ctx context.Context, event *state.Event) error {
+	before := w.want.matches(event.Previous)
+	after := !event.Deleted && w.want.matches(event.Record)
+	switch {
+	case before && after:
+		return w.add(ctx, "MODIFIED", event.Record)
+	case after:
+		return w.add(ctx, "ADDED", event.Record)
+	case !before:
+		return nil
+	case event.Deleted:
+		return w.add(ctx, "DELETED", event.Record)
+	default:
+		return w.addDeparted(ctx, event)
+	}
+}
+
+// add puts an event into the buffer.
+func (w *watcher) add(ctx context.Context, typ string, record *state.Record) error {
+	if w.out.Shape == wire.Whole {
+		bare, err := item(w.call.Resource, record, w.out.Media)
+		if err != nil {
+			return err
+		}
+		return w.addItem(typ, bare)
+	}
+	obj, err := decode(w.call.Resource.Kind, record)
+	if err != nil {
+		return err
+	}
+	return w.addObject(ctx, typ, obj)
+}
+
+// addDeparted tells of an object that no longer matches: its state before the change, with the revision of the change.
+func (w *watcher) addDeparted(ctx context.Context, event *state.Event) error {
+	obj, err := w.call.Resource.Decode(event.Previous.Value, event.Revision)
+	if err != nil {
+		return apierrors.NewInternalError(err)
+	}
+	return w.addObject(ctx, "DELETED", obj)
+}
+
+func (w *watcher) addItem(typ string, bare []byte) error {
+	object, err := wire.Object(w.out.Media, w.call.Resource.GVK(), bare)
+	if err != nil {
+		return err
+	}
+	w.buffer = wire.AppendEvent(w.buffer, w.out.Media, typ, object)
+	return nil
+}
+
+func (w *watcher) addObject(ctx context.Context, typ string, obj runtime.Object) error {
+	object, err := w.encode(ctx, obj)
+	if err != nil {
+		return err
+	}
+	w.buffer = wire.AppendEvent(w.buffer, w.out.Media, typ, object)
+	return nil
+}
+
+func (w *watcher) encode(ctx context.Context, obj runtime.Object) ([]byte, error) {
+	switch w.out.Shape {
+	case wire.Table:
+		table, err := tableOf(ctx, w.call, w.out, obj, w.table)
+		if err != nil {
+			return nil, err
+		}
+		w.table.NoHeaders = true // only the first table of a watch names its columns
+		return encodeMeta(w.out, table)
+	case wire.Metadata, wire.MetadataList:
+		out := w.out
+		out.Shape = wire.Metadata
+		partial, err := partialMetadata(out, obj)
+		if err != nil {
+			return nil, err
+		}
+		return encodeMeta(w.out, partial)
+	}
+	return w.api.body(ctx, w.call, w.out, obj)
+}
+
+// bookmark tells the client how far it is; initialEventsEnd marks the one after the initial state (KEP-3157).
+func (w *watcher) bookmark(ctx context.Context, initialEventsEnd bool) error {
+	obj := w.call.Resource.New()
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		return err
+	}
+	accessor.SetResourceVersion(strconv.FormatInt(w.sent, 10))
+	if initialEventsEnd {
+		accessor.SetAnnotations(map[string]string{metav1.InitialEventsAnnotationKey: "true"})
+	}
+	return w.addObject(ctx, "BOOKMARK", obj)
+}
+
+// fail ends the stream with an event that carries the error.
+func (w *watcher) fail(err error) error {
+	status := request.Status(err)
+	object, encodeErr := wire.Typed(w.out.Media, metav1.Unversioned.WithKind("Status"), status)
+	if encodeErr != nil {
+		return nil
+	}
+	w.buffer = wire.AppendEvent(w.buffer, w.out.Media, "ERROR", object)
+	_ = w.flush()
+	return nil
+}
+
+func (w *watcher) flush() error {
+	if len(w.buffer) > 0 {
+		if _, err := w.call.Writer.Write(w.buffer); err != nil {
+			return err
+		}
+		w.buffer = w.buffer[:0]
+		if cap(w.buffer) > 4*flushBytes {
+			w.buffer = nil // a large object must not keep its memory for as long as the watch lives
+		}
+	}
+	return http.NewResponseController(w.call.Writer).Flush()
+}
