@@ -1,0 +1,134 @@
+// Package openapi serves the OpenAPI documents of the API.
+//
+//	/openapi/v3                          which documents there are, with URLs that clients can cache for good
+//	/openapi/v3/api/v1                   the document of the core group
+//	/openapi/v3/apis/{group}/{version}   the document of another group version
+//	/openapi/v2                          everything in one document of the older OpenAPI version
+//
+// kubectl reads them to explain fields, to make patches, and to learn whether the server validates fields. Each can be had in
+// JSON and in protobuf ("application/com.github.proto-openapi.spec.v3.v1.0+protobuf").
+//
+// Nothing is computed here. The documents are written ahead by the command in generate, from upstream's, and are part of the
+// binary in compressed form (documents/). A client that accepts gzip gets these bytes as they are; for others they are
+// decompressed on the way out, and nothing is kept. The kinds of the table decide which of the documents of v3 are listed and
+// served. That of v2 is for the built-in kinds, as they were when it was written.
+//
+// # Caching
+//
+// The ETag of a document is the SHA-512 of its JSON, in both forms; the Vary header tells caches to keep these apart. The index
+// of v3 names each document with this hash in the query. A request with the right hash is answered with a document that never
+// expires, one with a wrong hash is led to the right one with 301.
+//
+// # What upstream does
+//
+// k8s.io/kube-openapi/pkg/handler3 and handler; the aggregator stands before the first
+// (k8s.io/kube-aggregator/pkg/controllers/openapiv3/aggregator). Answers are the same, any method included, but for these:
+//
+//   - the index has group versions only, not the documents of "version", "api", "apis" and "apis/{group}";
+//   - the index has an ETag, as handler3 gives it one; the aggregator does not;
+//   - documents of v3 are sent with gzip to those who accept it, as upstream does for v2 only;
+//   - an Accept header without a media type (",") gets 406 everywhere; upstream answers with an empty 200 for v3;
+//   - Expires is in GMT, as RFC 9110 wants it, not in the server's time zone.
+package openapi
+
+import (
+	"bytes"
+	"crypto/sha512"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/kayak-k8s/kayak/internal/kind"
+)
+
+//go:generate go run ./generate documents
+
+// ErrNotFound is the error of a path that is not one of this package's.
+var ErrNotFound = errors.New("no OpenAPI document has this path")
+
+const (
+	v2Path = "/openapi/v2"
+	v3Path = "/openapi/v3"
+)
+
+// Handler serves the documents of one table of kinds. It is immutable and safe for concurrent use. Make one with New.
+type Handler struct {
+	v2 *document
+	v3 map[string]*document // by what follows /openapi/v3/ in the path
+
+	index     []byte
+	indexETag string
+	// modified is when the documents began to be served.
+	modified time.Time
+}
+
+// New returns a handler for a table; it decompresses nothing. Group versions without a document are not listed.
+func New(table *kind.Table) *Handler {
+	h := &Handler{v2: embedded("v2"), v3: map[string]*document{}, modified: time.Now()}
+	for _, group := range table.Groups() {
+		for _, version := range table.GroupVersions(group) {
+			path := "apis/" + group + "/" + version
+			if group == "" {
+				path = "api/" + version
+			}
+			if doc := embedded("v3/" + strings.ReplaceAll(path, "/", "__")); doc != nil {
+				doc.url = v3Path + "/" + path + "?hash=" + doc.hash
+				h.v3[path] = doc
+			}
+		}
+	}
+	h.index, h.indexETag = index(h.v3)
+	return h
+}
+
+// index encodes the document that lists those of v3, and its ETag.
+func index(documents map[string]*document) ([]byte, string) {
+	type entry struct {
+		ServerRelativeURL string `json:"serverRelativeURL"`
+	}
+	list := struct {
+		Paths map[string]entry `json:"paths"`
+	}{map[string]entry{}}
+	for path, doc := range documents {
+		list.Paths[path] = entry{doc.url}
+	}
+	body, err := json.Marshal(list)
+	if err != nil {
+		panic(err) // there are only strings in it
+	}
+	return body, fmt.Sprintf(`"%X"`, sha512.Sum512(body))
+}
+
+// Paths lists the paths that are served, as the index at "/" names them.
+func (h *Handler) Paths() []string { return []string{v2Path, v3Path, v3Path + "/"} }
+
+// Serve answers a request for one of the paths. For any other path it returns ErrNotFound; then, and for every other error, it
+// has written nothing.
+func (h *Handler) Serve(w http.ResponseWriter, r *http.Request) error {
+	switch r.URL.Path {
+	case v2Path:
+		return h.v2.serve(w, r, h.modified)
+	case v3Path:
+		h.serveIndex(w, r)
+		return nil
+	}
+	path, ok := strings.CutPrefix(r.URL.Path, v3Path+"/")
+	if !ok {
+		return ErrNotFound
+	}
+	if doc := h.v3[path]; doc != nil {
+		return doc.serve(w, r, h.modified)
+	}
+	w.WriteHeader(http.StatusNotFound) // without a text, as upstream
+	return nil
+}
+
+// serveIndex does not look at Accept. The media type is what the aggregator gets when it lets net/http guess.
+func (h *Handler) serveIndex(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Etag", h.indexETag)
+	http.ServeContent(w, r, "", h.modified, bytes.NewReader(h.index))
+}
