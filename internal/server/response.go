@@ -1,0 +1,87 @@
+package server
+
+import (
+	"net/http"
+	"sync"
+	"unicode/utf8"
+
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+)
+
+// response remembers what was answered. It implements warning.Recorder: warnings become headers, as long as those have not
+// been sent.
+type response struct {
+	http.ResponseWriter
+	code  int   // 0 until the header is sent
+	bytes int64 // of the body
+
+	mu       sync.Mutex // guards the following fields: admission plugins may warn from goroutines of their own
+	warnings []headerWarning
+	runes    int
+	cut      bool
+}
+
+func (w *response) WriteHeader(code int) {
+	if w.code == 0 {
+		w.code = code
+	}
+	w.ResponseWriter.WriteHeader(code)
+}
+
+func (w *response) Write(b []byte) (int, error) {
+	if w.code == 0 {
+		w.code = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(b)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+type headerWarning struct{ agent, text string }
+
+// Limits of what warnings may add to a header, in runes (apiserver/pkg/endpoints/filters/warning.go).
+const (
+	maxWarnings = 4 << 10
+	maxWarning  = 256
+)
+
+// AddWarning sends a warning, each text once. When they become too many, each is cut short.
+func (w *response) AddWarning(agent, text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if text == "" || w.code != 0 || (w.cut && w.runes >= maxWarnings) {
+		return
+	}
+	for _, old := range w.warnings {
+		if old.text == text {
+			return
+		}
+	}
+	added := headerWarning{agent, text}
+	w.warnings = append(w.warnings, added)
+	if w.cut || w.runes+utf8.RuneCountInString(text) <= maxWarnings {
+		w.addHeader(added)
+		return
+	}
+	w.cut, w.runes = true, 0
+	w.Header().Del("Warning")
+	for _, one := range w.warnings {
+		w.addHeader(one)
+	}
+}
+
+func (w *response) addHeader(warning headerWarning) {
+	text := warning.text
+	if runes := []rune(text); w.cut && len(runes) > maxWarning {
+		text = string(runes[:maxWarning])
+	}
+	header, err := utilnet.NewWarningHeader(299, warning.agent, text)
+	if err != nil {
+		return // not UTF-8, or with control characters: nothing that a header may hold
+	}
+	w.runes += utf8.RuneCountInString(text)
+	w.Header().Add("Warning", header)
+}

@@ -1,0 +1,154 @@
+// Package server is the HTTP side of kayak: the listener with TLS, the pipeline that every request goes through, health,
+// metrics, and the end.
+//
+// The pipeline is one list (pipeline.go): parse ▸ authenticate ▸ audit ▸ impersonate ▸ flow control ▸ authorize ▸ verb, one
+// file a stage. Each stage adds what it has found to the exchange, or ends it with an error; errors become answers in one
+// place. How long each stage took is measured for every request.
+//
+// # Life
+//
+//	s := server.New(options)        nothing runs yet
+//	s.Serve(listener, tlsConfig)    serves until Shutdown
+//	s.Shutdown(ctx)                 /readyz fails, watches end, requests under way are finished, connections are closed
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+
+	"github.com/kayak-k8s/kayak/internal/authn"
+	"github.com/kayak-k8s/kayak/internal/discovery"
+	"github.com/kayak-k8s/kayak/internal/kind"
+	"github.com/kayak-k8s/kayak/internal/openapi"
+	"github.com/kayak-k8s/kayak/internal/verb"
+)
+
+// Options are what a server is made of. All fields are required unless they say otherwise.
+type Options struct {
+	Kinds     *kind.Table
+	API       *verb.API
+	Discovery *discovery.Handler
+	OpenAPI   *openapi.Handler
+	// Authenticate finds out who makes a request.
+	Authenticate func(*http.Request) (user.Info, error)
+	Authorizer   authorizer.UnconditionalAuthorizer
+	// Checks are the parts of the server's health.
+	Checks []Check
+	// Metrics are served at /metrics.
+	Metrics *Metrics
+	// MaxReadOnly and MaxMutating bound how many requests of each sort are served at a time; 0 or less does not.
+	MaxReadOnly, MaxMutating int
+	// RequestTimeout is the longest that a request may take that is not long-running.
+	RequestTimeout time.Duration
+	// Stopping is closed by Shutdown; it must be the one that API knows.
+	Stopping chan struct{}
+	Logger   *slog.Logger
+}
+
+// Server serves the API. Make one with New.
+type Server struct {
+	options  Options
+	log      *slog.Logger
+	pipeline []stage
+	paths    paths
+	readOnly seats
+	mutating seats
+	active   active
+	http     *http.Server
+	stopOnce sync.Once
+}
+
+// New returns a server that is not serving yet.
+func New(options Options) *Server {
+	s := &Server{
+		options:  options,
+		log:      options.Logger,
+		readOnly: newSeats(options.MaxReadOnly),
+		mutating: newSeats(options.MaxMutating),
+	}
+	s.pipeline = s.stages()
+	s.paths = paths{"/metrics": options.Metrics.Handler()}
+	s.addHealth(options.Checks)
+	s.http = &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: 32 * time.Second,
+		IdleTimeout:       90 * time.Second,
+		MaxHeaderBytes:    1 << 20,
+		ErrorLog:          log.New(connectionLog{options.Logger}, "", 0),
+		ConnContext:       func(ctx context.Context, _ net.Conn) context.Context { return authn.WithConnection(ctx) },
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 100, MaxReadFrameSize: 256 << 10},
+	}
+	return s
+}
+
+// Paths lists the paths that are not resources, for the index at "/".
+func (s *Server) Paths() []string { return append(s.paths.names(), s.options.OpenAPI.Paths()...) }
+
+// Serve serves TLS connections from the listener until Shutdown, and then returns nil.
+func (s *Server) Serve(listener net.Listener, config *tls.Config) error {
+	config = config.Clone()
+	config.NextProtos = []string{"h2", "http/1.1"}
+	config.ClientAuth = tls.RequestClientCert // asked for, not required; authn verifies it
+	if config.MinVersion == 0 {
+		config.MinVersion = tls.VersionTLS12
+	}
+	s.http.TLSConfig = config
+	err := s.http.ServeTLS(listener, "", "")
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// lingering is how long connections get to carry their last bytes away once no request is under way.
+const lingering = 100 * time.Millisecond
+
+// Shutdown stops serving: no new connections, watches end, and every request under way is finished, for as long as ctx allows.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.stopOnce.Do(func() { close(s.options.Stopping) })
+	done := make(chan error, 1)
+	go func() { done <- s.http.Shutdown(ctx) }()
+	err := s.active.wait(ctx)
+	// net/http waits a second for every HTTP/2 client to hang up by itself; what had to be said has been said.
+	select {
+	case <-done:
+	case <-time.After(lingering):
+	}
+	return errors.Join(err, s.http.Close())
+}
+
+// active counts the requests under way.
+type active struct{ group sync.WaitGroup }
+
+func (a *active) wait(ctx context.Context) error {
+	idle := make(chan struct{})
+	go func() {
+		a.group.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// connectionLog takes what net/http has to say about connections, which is about clients, not about the server.
+type connectionLog struct{ log *slog.Logger }
+
+func (l connectionLog) Write(b []byte) (int, error) {
+	l.log.Debug(strings.TrimSpace(string(b)))
+	return len(b), nil
+}
