@@ -1,0 +1,89 @@
+package kayak
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+)
+
+// Config says what a server is to be. The zero value is a server that keeps everything in memory, listens on a free port of
+// 127.0.0.1 and leaves nothing behind.
+type Config struct {
+	// DataDir is where certificates, keys, the kubeconfig and the embedded etcd live. Empty means that there is none: then
+	// the certificates are made in memory, and objects too are kept there unless EtcdServers says where else.
+	DataDir string
+
+	// BindAddress is the address to listen on; default 127.0.0.1.
+	BindAddress string
+	// Port is the port to listen on; 0 takes a free one.
+	Port int
+
+	// Etcd, when it names servers, is the cluster that keeps the objects, in place of the embedded one.
+	Etcd EtcdConfig
+	// CompactionInterval is how often history older than the interval is dropped; default 5 minutes, negative for never.
+	CompactionInterval time.Duration
+	// QuotaBytes is the size at which the embedded etcd refuses writes; 0 means 8 GiB.
+	QuotaBytes int64
+	// HistoryBytes bounds what is kept in memory for watchers that come back and for pages of lists; 0 means 128 MiB.
+	HistoryBytes int64
+	// EncodingCacheBytes bounds what is kept of encoded objects; 0 means 64 MiB.
+	EncodingCacheBytes int64
+
+	// EventTTL is how long events are kept; default 1 hour.
+	EventTTL time.Duration
+	// MaxRequestsInflight and MaxMutatingRequestsInflight bound the requests served at a time; default 400 and 200, negative
+	// for no bound.
+	MaxRequestsInflight, MaxMutatingRequestsInflight int
+	// RequestTimeout bounds a request that is not long-running; default 1 minute.
+	RequestTimeout time.Duration
+	// MinRequestTimeout is the shortest time after which a watch ends that names no timeout; default 30 minutes.
+	MinRequestTimeout time.Duration
+	// DeleteCollectionWorkers is how many objects of a collection are deleted at a time; default 1.
+	DeleteCollectionWorkers int
+	// AnonymousAuth lets requests without credentials pass as system:anonymous; they may do next to nothing. Default true.
+	AnonymousAuth *bool
+
+	// Logger hears what happens; nil means nobody does.
+	Logger *slog.Logger
+}
+
+// EtcdConfig says how to reach an etcd cluster.
+type EtcdConfig struct {
+	// Servers are URLs: http://, https:// or unix://.
+	Servers []string
+	// CAFile verifies the servers; CertFile and KeyFile are the client's certificate.
+	CAFile, CertFile, KeyFile string
+	// Prefix is put before every key; default /registry.
+	Prefix string
+}
+
+// serviceIP is the first address of the default service range (--service-cluster-ip-range, 10.0.0.0/24), which will be the
+// address of the Service "kubernetes".
+var serviceIP = netip.MustParseAddr("10.0.0.1")
+
+func (c Config) withDefaults() Config {
+	def(&c.BindAddress, "127.0.0.1")
+	def(&c.Etcd.Prefix, "/registry")
+	def(&c.CompactionInterval, 5*time.Minute)
+	def(&c.EventTTL, time.Hour)
+	def(&c.MaxRequestsInflight, 400)
+	def(&c.MaxMutatingRequestsInflight, 200)
+	def(&c.RequestTimeout, time.Minute)
+	def(&c.MinRequestTimeout, 30*time.Minute)
+	def(&c.DeleteCollectionWorkers, 1)
+	if c.AnonymousAuth == nil {
+		yes := true
+		c.AnonymousAuth = &yes
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func def[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
