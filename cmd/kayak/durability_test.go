@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Every write that was acknowledged before kill -9 is there after it, unchanged, and nothing is there in half.
+func TestAcknowledgedWritesSurviveKill(t *testing.T) {
+	t.Parallel()
+	const writers, most = 16, 1000
+	dir := t.TempDir()
+	p := serve(t, dir)
+	maps := p.client(t).CoreV1().ConfigMaps("default")
+
+	var mu sync.Mutex // guards acknowledged
+	acknowledged := map[string]*corev1.ConfigMap{}
+	killAt := most/2 + rand.IntN(most/2)
+	reached := make(chan struct{})
+	ctx, cancel := context.WithCancel(deadline(t))
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				created, err := maps.Create(ctx, bigConfigMap(fmt.Sprintf("w%d-%d", w, i)), metav1.CreateOptions{})
+				if err != nil {
+					return // killed
+				}
+				mu.Lock()
+				acknowledged[created.Name] = created
+				if len(acknowledged) == killAt {
+					close(reached)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	<-reached
+	p.kill(t)
+	cancel()
+	wg.Wait()
+
+	p = serve(t, dir)
+	list, err := p.client(t).CoreV1().ConfigMaps("default").List(deadline(t), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored := map[string]*corev1.ConfigMap{}
+	for i := range list.Items {
+		stored[list.Items[i].Name] = &list.Items[i]
+	}
+	for name, want := range acknowledged {
+		want.TypeMeta = metav1.TypeMeta{}
+		if diff := cmp.Diff(want, stored[name]); diff != "" {
+			t.Fatalf("%s was acknowledged (-acknowledged +stored):\n%s", name, diff)
+		}
+	}
+	for name, got := range stored {
+		if diff := cmp.Diff(bigConfigMap(name).Data, got.Data); diff != "" {
+			t.Fatalf("%s is not what was sent (-sent +stored):\n%s", name, diff)
+		}
+	}
+	t.Logf("killed after %d acknowledged creates; %d objects stored", len(acknowledged), len(stored))
+}
+
+func bigConfigMap(name string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Data:       map[string]string{"name": name, "filler": strings.Repeat(name+" ", 300)},
+	}
+}
+
+// What is in the embedded etcd has upstream's keys and form, and can be looked at through the socket in the data directory.
+func TestEtcdHoldsUpstreamsForm(t *testing.T) {
+	t.Parallel()
+	p := serve(t, t.TempDir())
+	c := p.client(t)
+	ctx := deadline(t)
+	if _, err := c.CoreV1().ConfigMaps("default").Create(ctx, bigConfigMap("a"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}
+	if _, err := c.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	etcd, err := clientv3.New(clientv3.Config{
+		Endpoints:   []string{"unix://" + filepath.Join(p.dataDir, "etcd", "etcd.sock")},
+		DialTimeout: 10 * time.Second, Logger: zap.NewNop(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer etcd.Close()
+	answer, err := etcd.Get(ctx, "", clientv3.WithFromKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys []string
+	for _, kv := range answer.Kvs {
+		if string(kv.Key) == "compact_rev_key" {
+			continue // the compactor's, as upstream's
+		}
+		keys = append(keys, string(kv.Key))
+		if !strings.HasPrefix(string(kv.Value), "k8s\x00\n") {
+			t.Errorf("%s begins with %q", kv.Key, kv.Value[:min(8, len(kv.Value))])
+		}
+	}
+	want := []string{
+		"/registry/configmaps/default/a",
+		"/registry/minions/n",
+		"/registry/namespaces/default",
+		"/registry/namespaces/kube-node-lease",
+		"/registry/namespaces/kube-public",
+		"/registry/namespaces/kube-system",
+	}
+	if diff := cmp.Diff(want, keys); diff != "" {
+		t.Errorf("keys (-want +got):\n%s", diff)
+	}
+}
+
+// SIGTERM with open watches ends the process by itself and without an error.
+func TestTerminateWithOpenWatches(t *testing.T) {
+	t.Parallel()
+	p := serve(t, t.TempDir())
+	c := p.client(t)
+	for range 10 {
+		w, err := c.CoreV1().Pods("").Watch(deadline(t), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Stop()
+	}
+	if err := p.terminate(); err != nil {
+		t.Fatalf("%v: %s", err, p.stderr.String())
+	}
+}

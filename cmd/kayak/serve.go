@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"google.golang.org/grpc/grpclog"
+	"k8s.io/klog/v2"
+
+	"github.com/kayak-k8s/kayak"
+	"github.com/kayak-k8s/kayak/internal/bootstrap"
+	"github.com/kayak-k8s/kayak/internal/trim"
+)
+
+// serveOptions are the flags of kayak serve. Names are kube-apiserver's, or etcd's, wherever one of them has the flag.
+type serveOptions struct {
+	config        kayak.Config
+	kubeconfigOut string
+	verbosity     int
+	anonymousAuth bool
+}
+
+func newServeCommand() *cobra.Command {
+	o := &serveOptions{}
+	command := &cobra.Command{
+		Use:   "serve",
+		Short: "Run a Kubernetes API server",
+		Long: `Run a Kubernetes API server.
+
+On its first start it creates a data directory with certificates, keys, a kubeconfig for the administrator, and an embedded
+etcd; later starts reuse all of it. With --etcd-servers the objects are kept in that etcd cluster instead.`,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			return o.run(command.Context(), command.OutOrStdout(), command.ErrOrStderr())
+		},
+	}
+	o.addFlags(command.Flags())
+	return command
+}
+
+func (o *serveOptions) addFlags(flags *pflag.FlagSet) {
+	c := &o.config
+	flags.StringVar(&c.DataDir, "data-dir", "", "Directory of certificates, keys, the kubeconfig and the embedded etcd. "+
+		"(default $XDG_DATA_HOME/kayak, /var/lib/kayak as root)")
+	flags.StringVar(&o.kubeconfigOut, "kubeconfig-out", "", "File to write the administrator's kubeconfig to as well. "+
+		"What is in it already is kept, the way kubectl config would.")
+	flags.StringVar(&c.BindAddress, "bind-address", "127.0.0.1", "The IP address on which to listen for the --secure-port port.")
+	flags.IntVar(&c.Port, "secure-port", 6443, "The port on which to serve HTTPS; 0 takes a free one.")
+
+	flags.StringSliceVar(&c.Etcd.Servers, "etcd-servers", nil, "List of etcd servers to connect with (scheme://ip:port), "+
+		"comma separated. Without it an embedded etcd is used.")
+	flags.StringVar(&c.Etcd.Prefix, "etcd-prefix", "/registry", "The prefix to prepend to all resource paths in etcd.")
+	flags.StringVar(&c.Etcd.CAFile, "etcd-cafile", "", "SSL Certificate Authority file used to secure etcd communication.")
+	flags.StringVar(&c.Etcd.CertFile, "etcd-certfile", "", "SSL certification file used to secure etcd communication.")
+	flags.StringVar(&c.Etcd.KeyFile, "etcd-keyfile", "", "SSL key file used to secure etcd communication.")
+	flags.DurationVar(&c.CompactionInterval, "etcd-compaction-interval", 5*time.Minute, "The interval of compaction requests. "+
+		"If 0, the compaction request from apiserver is disabled.")
+	flags.Int64Var(&c.QuotaBytes, "quota-backend-bytes", 0, "The size at which the embedded etcd refuses writes; 0 means 8 GiB.")
+
+	flags.BoolVar(&o.anonymousAuth, "anonymous-auth", true, "Enables anonymous requests to the secure port of the API server. "+
+		"Requests that are not rejected by another authentication method are treated as anonymous requests.")
+	flags.DurationVar(&c.EventTTL, "event-ttl", time.Hour, "Amount of time to retain events.")
+	flags.IntVar(&c.MaxRequestsInflight, "max-requests-inflight", 400, "The maximum number of non-mutating requests in flight "+
+		"at a given time; 0 for no limit.")
+	flags.IntVar(&c.MaxMutatingRequestsInflight, "max-mutating-requests-inflight", 200, "The maximum number of mutating requests "+
+		"in flight at a given time; 0 for no limit.")
+	flags.DurationVar(&c.RequestTimeout, "request-timeout", time.Minute, "The duration a handler must keep a request open before "+
+		"timing it out. Long-running requests are not affected.")
+	minimum := flags.Int("min-request-timeout", 1800, "The minimum number of seconds a watch must be kept open before timing it out.")
+	flags.IntVar(&c.DeleteCollectionWorkers, "delete-collection-workers", 1, "Number of workers spawned for DeleteCollection call.")
+	flags.IntVarP(&o.verbosity, "v", "v", 0, "Number for the log level verbosity: 0 warnings and errors, 2 information, 4 and more debugging.")
+	cobra.OnInitialize(func() { c.MinRequestTimeout = time.Duration(*minimum) * time.Second })
+}
+
+func (o *serveOptions) run(ctx context.Context, out, errOut io.Writer) error {
+	if err := o.complete(errOut); err != nil {
+		return err
+	}
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+
+	server, err := kayak.New(o.config)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	started := make(chan error, 1)
+	go func() { started <- server.Start(ctx) }()
+	select {
+	case err := <-started:
+		if err != nil {
+			return err
+		}
+	case <-signals:
+		cancel()
+		<-started
+		return errors.New("stopped while starting")
+	}
+	if err := o.greet(out, server, time.Since(began)); err != nil {
+		return errors.Join(err, stop(server))
+	}
+	trim.Program()
+	select {
+	case <-signals:
+	case err := <-server.Failed():
+		return errors.Join(err, stop(server))
+	}
+	go func() {
+		<-signals
+		os.Exit(1) // whoever asks twice does not want to wait
+	}()
+	return stop(server)
+}
+
+// stopTimeout is how long requests under way have to finish.
+const stopTimeout = 800 * time.Millisecond
+
+func stop(server *kayak.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	err := server.Stop(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil // a request took longer; its client sees a broken connection, and what was acknowledged is stored
+	}
+	return err
+}
+
+func (o *serveOptions) complete(errOut io.Writer) error {
+	c := &o.config
+	if c.DataDir == "" {
+		dir, err := bootstrap.DefaultDataDir()
+		if err != nil {
+			return err
+		}
+		c.DataDir = dir
+	}
+	for _, path := range []*string{&c.DataDir, &o.kubeconfigOut} { // the greeting must be right in every directory
+		if *path == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*path)
+		if err != nil {
+			return err
+		}
+		*path = abs
+	}
+	c.AnonymousAuth = &o.anonymousAuth
+	none(&c.CompactionInterval)
+	none(&c.MaxRequestsInflight)
+	none(&c.MaxMutatingRequestsInflight)
+	level := slog.LevelWarn
+	switch {
+	case o.verbosity >= 4:
+		level = slog.LevelDebug
+	case o.verbosity >= 2:
+		level = slog.LevelInfo
+	}
+	c.Logger = slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: level}))
+	useLogger(c.Logger)
+	return nil
+}
+
+// useLogger gives the logger to the libraries that have one for the whole process, which here is the server's own. What gRPC
+// has to say about connections to etcd, the store says as well, once.
+func useLogger(logger *slog.Logger) {
+	klog.SetSlogLogger(logger)
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
+}
+
+// none turns the flag value that means "none" into the Config value that does.
+func none[T int | time.Duration](value *T) {
+	if *value == 0 {
+		*value = -1
+	}
+}
+
+// greet tells a person what to do next.
+func (o *serveOptions) greet(out io.Writer, server *kayak.Server, took time.Duration) error {
+	path := server.KubeconfigPath()
+	if o.kubeconfigOut != "" {
+		if err := bootstrap.MergeKubeconfig(o.kubeconfigOut, server.Kubeconfig()); err != nil {
+			return err
+		}
+		path = o.kubeconfigOut
+	}
+	fmt.Fprintf(out, "kayak is ready at %s (took %d ms).\n\n", server.URL(), took.Milliseconds())
+	fmt.Fprintf(out, "    export KUBECONFIG=%s\n    kubectl get namespaces\n\n", shellQuoted(path))
+	fmt.Fprintf(out, "Stop it with Ctrl-C; it keeps its data in %s.\n", o.config.DataDir)
+	return nil
+}
+
+// shellQuoted quotes a path if a shell would take it apart.
+func shellQuoted(path string) string {
+	if !strings.ContainsAny(path, " \t\n\"'`$&|;()<>*?[]#~\\!{}") {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}
