@@ -131,6 +131,10 @@ func TestEtcdGoesAwayAndComesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Stop()
+	// A consistent read: from now on the object is at hand. An acknowledged write alone may still be on its way from etcd.
+	if _, err := maps.Get(t.Context(), "a", metav1.GetOptions{}); err != nil {
+		t.Fatal(err)
+	}
 
 	shared.stop()
 	poll(t, func(context.Context) (bool, error) {
