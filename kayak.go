@@ -210,7 +210,12 @@ func (s *Server) assemble() (*assembled, error) {
 // families tells the state which keys belong together.
 func families(table *kind.Table, root string) []state.Family {
 	var list []state.Family
+	seen := map[string]bool{}
 	for _, k := range table.Kinds() {
+		if !k.Stored() || seen[k.Prefix] { // the two groups that have events share their keys
+			continue
+		}
+		seen[k.Prefix] = true
 		list = append(list, state.Family{Prefix: k.KeyPrefix(root, ""), Header: k.Header, Index: k.Index})
 	}
 	return list

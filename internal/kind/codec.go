@@ -41,6 +41,9 @@ func (k *Kind) Decode(value []byte, revision int64) (runtime.Object, error) {
 		return nil, err
 	}
 	accessor.SetResourceVersion(strconv.FormatInt(revision, 10))
+	if k.OnRead != nil {
+		k.OnRead(obj)
+	}
 	return obj, nil
 }
 

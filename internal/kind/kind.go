@@ -28,6 +28,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/apiserver/pkg/registry/rest"
 )
 
@@ -81,6 +82,19 @@ type Kind struct {
 	// Terminated, when set, says whether a terminating object may be removed by a further delete.
 	Terminated func(existing runtime.Object) bool
 
+	// BeginCreate and BeginUpdate, when set, take what an object needs besides its own key, a cluster IP say, after admission
+	// has changed the object and before it is validated. They may change obj. The Finish they return (nil: nothing to do) is
+	// called once, with whether the object was written; a write that loses a race and starts over begins again. A dry run is
+	// told by the options, and must leave nothing taken.
+	BeginCreate func(ctx context.Context, obj runtime.Object, options *metav1.CreateOptions) (Finish, error)
+	BeginUpdate func(ctx context.Context, obj, existing runtime.Object, options *metav1.UpdateOptions) (Finish, error)
+	// AfterDelete, when set, is called with an object that is gone, and must not change it. A dry run is told by the options.
+	AfterDelete func(obj runtime.Object, options *metav1.DeleteOptions)
+	// OnRead, when set, gives an object that was read from the store what objects written by older versions lack.
+	OnRead func(runtime.Object)
+	// Virtual serves a kind whose objects are not stored: it implements rest.Creater, rest.Getter or rest.Lister, for the verbs
+	// that the kind has. Such a kind has no Prefix, Storage and strategies.
+	Virtual rest.Storage
 	// Verbs are the verbs of the object itself, as discovery lists them; default: AllVerbs.
 	Verbs []string
 	// Subresources by name: "status".
@@ -90,13 +104,35 @@ type Kind struct {
 	headerPlan *headerPlan
 }
 
-// Subresource is a part of an object with a path of its own: /pods/{name}/status. It is read as the whole object, and written
-// through a strategy that takes from the body only what belongs to it.
+// Finish ends what a hook has begun: written says whether the object was written.
+type Finish func(ctx context.Context, written bool)
+
+// Subresource is a part of an object, or something to do with it, at a path of its own: /pods/{name}/status. It is one of:
+//
+//   - a part of the object (status): read as the whole object, and written through the strategy Update, which takes from the
+//     body only what belongs to it;
+//   - a view (scale): Face and View are set;
+//   - an action: Storage is set, and implements rest.NamedCreater for POST with a body (eviction), rest.Connecter for what takes
+//     over the connection (exec, proxy), or rest.GetterWithOptions for what is read as a stream (log).
 type Subresource struct {
 	Name   string
 	Update rest.RESTUpdateStrategy
+	// Face is the kind of the bodies, when that is not the object's own: Scale, Eviction. It is not served by itself.
+	Face *Resource
+	// View makes a Face's object out of the kind's, and back.
+	View *View
+	// Storage does what neither strategies nor a view can say.
+	Storage rest.Storage
 	// Verbs default to get, patch and update.
 	Verbs []string
+}
+
+// View shows a few fields of an object as an object of another kind, its Face. Both are of their hub versions.
+type View struct {
+	// Of returns the view of an object.
+	Of func(obj runtime.Object) (runtime.Object, error)
+	// Into puts a changed view into obj, which is the caller's copy of the existing object.
+	Into func(obj, view runtime.Object) error
 }
 
 // AllVerbs are the verbs that most kinds have, sorted.
@@ -174,9 +210,9 @@ func NewTable(kinds ...*Kind) *Table {
 			seen[k.Group] = true
 			t.groups = append(t.groups, k.Group)
 		}
-		for _, version := range k.Versions {
-			gv := schema.GroupVersion{Group: k.Group, Version: version}
-			r := &Resource{Kind: k, Version: gv, jsonID: gv.String() + "/json", protobufID: gv.String() + "/protobuf"}
+		for _, v := range k.Versions {
+			gv := schema.GroupVersion{Group: k.Group, Version: v}
+			r := newResource(k, gv)
 			t.resources[r.GVR()] = r
 			t.versions[gv] = append(t.versions[gv], r)
 		}
@@ -186,6 +222,20 @@ func NewTable(kinds ...*Kind) *Table {
 	}
 	return t
 }
+
+// Face returns a kind as bodies of a subresource have it: version is what is spoken. newObject makes an empty object of the
+// hub version.
+func Face(gvk schema.GroupVersionKind, codec *Codec, newObject func() runtime.Object) *Resource {
+	k := &Kind{Group: gvk.Group, Name: gvk.Kind, Versions: []string{gvk.Version}, Codec: codec, New: newObject}
+	return newResource(k, gvk.GroupVersion())
+}
+
+func newResource(k *Kind, gv schema.GroupVersion) *Resource {
+	return &Resource{Kind: k, Version: gv, jsonID: gv.String() + "/json", protobufID: gv.String() + "/protobuf"}
+}
+
+// Stored reports whether the kind's objects are kept in the store.
+func (k *Kind) Stored() bool { return k.Virtual == nil }
 
 func (k *Kind) complete() {
 	if k.Singular == "" {
@@ -205,7 +255,9 @@ func (k *Kind) complete() {
 	if k.Attributes == nil {
 		k.Attributes = k.metadataAttributes
 	}
-	k.headerPlan = planHeader(k)
+	if k.Stored() {
+		k.headerPlan = planHeader(k)
+	}
 }
 
 // Kinds returns all kinds in the order they were given.
@@ -224,21 +276,16 @@ func (t *Table) Version(group, version string) []*Resource {
 	return t.versions[schema.GroupVersion{Group: group, Version: version}]
 }
 
-// GroupVersions returns the served versions of a group, the preferred first.
+// GroupVersions returns the served versions of a group, the preferred first: stable before beta before alpha, and the newer
+// before the older.
 func (t *Table) GroupVersions(group string) []string {
 	var versions []string
-	seen := map[string]bool{}
-	for _, k := range t.kinds {
-		if k.Group != group {
-			continue
-		}
-		for _, v := range k.Versions {
-			if !seen[v] {
-				seen[v] = true
-				versions = append(versions, v)
-			}
+	for gv := range t.versions {
+		if gv.Group == group {
+			versions = append(versions, gv.Version)
 		}
 	}
+	slices.SortFunc(versions, func(a, b string) int { return version.CompareKubeAwareVersionStrings(b, a) })
 	return versions
 }
 
