@@ -276,6 +276,7 @@ func (s *Server) Stop(ctx context.Context) error {
 func (s *Server) stop(ctx context.Context) error {
 	var errs []error
 	if s.http != nil {
+		s.catchUp(ctx)
 		errs = append(errs, s.http.Shutdown(ctx))
 	}
 	if s.listener != nil {
@@ -292,6 +293,18 @@ func (s *Server) stop(ctx context.Context) error {
 		s.unlock()
 	}
 	return errors.Join(errs...)
+}
+
+// catchUpTime bounds the wait for a store that does not answer any more.
+const catchUpTime = time.Second
+
+// catchUp waits until watchers can be told of everything that was acknowledged.
+func (s *Server) catchUp(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, catchUpTime)
+	defer cancel()
+	if s.state.Synced() {
+		_, _ = s.state.Consistent(ctx) // what cannot be had is not worth waiting for
+	}
 }
 
 // URL is where the server listens, for clients on this machine.

@@ -22,6 +22,8 @@ type Codec struct {
 	Defaulter  runtime.ObjectDefaulter
 	Convertor  runtime.ObjectConvertor
 	Serializer runtime.NegotiatedSerializer
+	// Parameters reads options from a query, for subresources that have options of their own.
+	Parameters runtime.ParameterCodec
 	// Hub is the version of objects inside the engine.
 	Hub runtime.GroupVersioner
 	// Stored encodes objects of the hub version for the store.

@@ -29,7 +29,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/version"
+	"k8s.io/apiserver/pkg/endpoints/deprecation"
 	"k8s.io/apiserver/pkg/registry/rest"
+
+	kayakversion "github.com/kayak-k8s/kayak/internal/version"
 )
 
 // Kind describes one kind of object. It is immutable once it is part of a Table.
@@ -163,6 +166,9 @@ func (k *Kind) KeyPrefix(root, namespace string) string {
 type Resource struct {
 	*Kind
 	Version schema.GroupVersion
+	// Deprecation is what clients are warned of when they use the version, or empty.
+	Deprecation string
+
 	// jsonID and protobufID name the encodings of the version's objects in a record.
 	jsonID, protobufID string
 }
@@ -202,6 +208,7 @@ func NewTable(kinds ...*Kind) *Table {
 		resources: map[schema.GroupVersionResource]*Resource{},
 		versions:  map[schema.GroupVersion][]*Resource{},
 	}
+	release := currentRelease()
 	seen := map[string]bool{}
 	for _, k := range kinds {
 		k.once.Do(k.complete)
@@ -213,6 +220,7 @@ func NewTable(kinds ...*Kind) *Table {
 		for _, v := range k.Versions {
 			gv := schema.GroupVersion{Group: k.Group, Version: v}
 			r := newResource(k, gv)
+			r.Deprecation = k.deprecation(r.GVK(), release)
 			t.resources[r.GVR()] = r
 			t.versions[gv] = append(t.versions[gv], r)
 		}
@@ -232,6 +240,27 @@ func Face(gvk schema.GroupVersionKind, codec *Codec, newObject func() runtime.Ob
 
 func newResource(k *Kind, gv schema.GroupVersion) *Resource {
 	return &Resource{Kind: k, Version: gv, jsonID: gv.String() + "/json", protobufID: gv.String() + "/protobuf"}
+}
+
+// deprecation asks the version's Go type (the APILifecycle functions that upstream generates).
+func (k *Kind) deprecation(gvk schema.GroupVersionKind, release release) string {
+	obj, err := k.Codec.Creater.New(gvk)
+	if err != nil || !deprecation.IsDeprecated(obj, release.major, release.minor) {
+		return ""
+	}
+	obj.GetObjectKind().SetGroupVersionKind(gvk)
+	return deprecation.WarningMessage(obj)
+}
+
+// release is the one whose deprecations count.
+type release struct{ major, minor int }
+
+func currentRelease() release {
+	major, minor, err := deprecation.MajorMinor(kayakversion.Info())
+	if err != nil {
+		panic(err) // constants that are no numbers
+	}
+	return release{major, minor}
 }
 
 // Stored reports whether the kind's objects are kept in the store.

@@ -56,7 +56,7 @@ func (s *Server) stages() []stage {
 
 // ServeHTTP runs the pipeline.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{w: &response{ResponseWriter: w}, r: r, took: make([]time.Duration, 0, len(s.pipeline))}
+	x := &exchange{w: &response{ResponseWriter: w, taken: &s.taken}, r: r, took: make([]time.Duration, 0, len(s.pipeline))}
 	x.w.Header().Set("Cache-Control", "no-cache, private")
 	identify(x)
 	s.active.group.Add(1)
@@ -90,6 +90,10 @@ func (s *Server) run(x *exchange) {
 
 // fail is the one place where errors become answers.
 func (s *Server) fail(x *exchange, err error) {
+	if x.w.code == http.StatusSwitchingProtocols {
+		s.log.Warn("connection failed", "path", x.r.URL.Path, "audit-id", x.auditID, "error", err)
+		return // it is somebody else's by now
+	}
 	if x.w.code != 0 {
 		// Part of an answer is on its way; breaking it off is the only way left to say that something went wrong.
 		s.log.Error("request failed after its answer had begun", "path", x.r.URL.Path, "error", err)

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"bufio"
+	"net"
 	"net/http"
 	"sync"
 	"unicode/utf8"
@@ -12,6 +14,7 @@ import (
 // been sent.
 type response struct {
 	http.ResponseWriter
+	taken *taken
 	code  int   // 0 until the header is sent
 	bytes int64 // of the body
 
@@ -35,6 +38,20 @@ func (w *response) Write(b []byte) (int, error) {
 	n, err := w.ResponseWriter.Write(b)
 	w.bytes += int64(n)
 	return n, err
+}
+
+// Flush sends what is buffered. Upstream's streaming code asks for an http.Flusher, not for a ResponseController.
+func (w *response) Flush() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
+
+// Hijack gives the connection away: exec, attach and port-forward speak their own protocols on it. The server still closes it
+// when it stops.
+func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffer, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	w.code = http.StatusSwitchingProtocols
+	return w.taken.add(conn), buffer, nil
 }
 
 // Unwrap lets http.ResponseController reach the connection.

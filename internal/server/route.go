@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -44,11 +45,20 @@ func (s *Server) route(x *exchange) (*verb.Call, error) {
 	if resource == nil || !inScope(resource, info) || info.Verb == "proxy" {
 		return nil, request.UnknownResource()
 	}
-	call := &verb.Call{Writer: x.w, Request: x.r, Info: info, Resource: resource}
+	call := &verb.Call{Writer: x.w, Request: x.r, Info: info, Resource: resource, Fail: func(err error) { s.fail(x, err) }}
 	if info.Subresource != "" {
 		if call.Sub = resource.Subresources[info.Subresource]; call.Sub == nil {
 			return nil, request.UnknownResource()
 		}
+	}
+	if resource.Deprecation != "" {
+		x.w.AddWarning("", resource.Deprecation)
+	}
+	if methods, ok := verb.Connects(call.Sub); ok {
+		if !slices.Contains(methods, x.r.Method) {
+			return nil, request.MethodNotAllowed()
+		}
+		return call, checkSegments(info)
 	}
 	if x.r.Method == http.MethodHead || !suits(x.r.Method, info.Verb) || !resource.Allows(info.Subresource, info.Verb) || !fits(resource, info) {
 		return nil, request.MethodNotAllowed()
@@ -62,9 +72,10 @@ func (s *Server) route(x *exchange) (*verb.Call, error) {
 // suits reports whether a verb that stands in the path, as in /api/v1/watch/pods, is asked for with the right method.
 func suits(method, verb string) bool { return verb != "watch" || method == http.MethodGet }
 
-// inScope reports whether the path has a namespace where the resource wants one, and nothing behind the subresource.
+// inScope reports whether the path has a namespace where the resource wants one, and nothing behind the subresource but what a
+// proxy passes on.
 func inScope(r *kind.Resource, info *request.Info) bool {
-	if len(info.Parts) > 3 {
+	if len(info.Parts) > 3 && (info.Subresource != "proxy" || r.Subresources["proxy"] == nil) {
 		return false
 	}
 	named := len(info.Parts) > 1
@@ -93,7 +104,7 @@ func fits(r *kind.Resource, info *request.Info) bool {
 	named := len(info.Parts) > 1
 	switch info.Verb {
 	case "create":
-		return !named && (info.Namespace != "" || !r.Namespaced)
+		return named == (info.Subresource != "") && (info.Namespace != "" || !r.Namespaced)
 	case "deletecollection":
 		return info.Namespace != "" || !r.Namespaced
 	case "get", "update", "patch", "delete":

@@ -65,6 +65,7 @@ type Server struct {
 	readOnly seats
 	mutating seats
 	active   active
+	taken    taken
 	http     *http.Server
 	stopOnce sync.Once
 }
@@ -117,6 +118,7 @@ const lingering = 100 * time.Millisecond
 // Shutdown stops serving: no new connections, watches end, and every request under way is finished, for as long as ctx allows.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stopOnce.Do(func() { close(s.options.Stopping) })
+	s.taken.close()
 	done := make(chan error, 1)
 	go func() { done <- s.http.Shutdown(ctx) }()
 	err := s.active.wait(ctx)

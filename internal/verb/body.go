@@ -51,7 +51,7 @@ func (c *Call) readBody(ctx context.Context) ([]byte, error) {
 
 // serializer returns the resource's serializer for a media type; with strictness on, it reports unknown and duplicate fields.
 func (c *Call) serializer(media wire.Media, fieldValidation string) (runtime.Serializer, error) {
-	info, ok := runtime.SerializerInfoForMediaType(c.Resource.Codec.Serializer.SupportedMediaTypes(), media.String())
+	info, ok := runtime.SerializerInfoForMediaType(c.face().Codec.Serializer.SupportedMediaTypes(), media.String())
 	if !ok {
 		return nil, internalError("no serializer defined for %v", media)
 	}
@@ -83,9 +83,10 @@ func (c *Call) decodeBody(ctx context.Context, fieldValidation string) (runtime.
 	if err != nil {
 		return nil, err
 	}
-	gvk := c.Resource.GVK()
-	empty := c.Resource.New()
-	obj, got, err := c.Resource.Codec.Serializer.DecoderToVersion(serializer, c.Resource.Codec.Hub).Decode(body, &gvk, empty)
+	face := c.face()
+	gvk := face.GVK()
+	empty := face.New()
+	obj, got, err := face.Codec.Serializer.DecoderToVersion(serializer, face.Codec.Hub).Decode(body, &gvk, empty)
 	if err != nil {
 		strictErr, ok := runtime.AsStrictDecodingError(err)
 		if !ok || obj == nil || !warns(fieldValidation) {
@@ -104,10 +105,10 @@ func (c *Call) decodeBody(ctx context.Context, fieldValidation string) (runtime.
 func (c *Call) decodeError(err error, got *schema.GroupVersionKind, body []byte) error {
 	if got != nil && got.Kind != "" {
 		return apierrors.NewBadRequest(fmt.Sprintf(
-			"%s in version %q cannot be handled as a %s: %v", got.Kind, got.Version, c.Resource.Name, err))
+			"%s in version %q cannot be handled as a %s: %v", got.Kind, got.Version, c.face().Name, err))
 	}
 	return apierrors.NewBadRequest(fmt.Sprintf(
-		"the object provided is unrecognized (must be of type %s): %v (%s)", c.Resource.Name, err, summarize(body)))
+		"the object provided is unrecognized (must be of type %s): %v (%s)", c.face().Name, err, summarize(body)))
 }
 
 func summarize(body []byte) string {

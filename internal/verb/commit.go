@@ -59,6 +59,8 @@ type decision struct {
 	action action
 	// obj is the object to put, or to return when there is nothing to do.
 	obj runtime.Object
+	// finish, when set, is told whether the object was put.
+	finish kind.Finish
 }
 
 type action int
@@ -130,7 +132,9 @@ func (a *API) attempt(ctx context.Context, k *kind.Kind, key string, dryRun bool
 	}
 	switch d.action {
 	case put:
-		return a.put(ctx, k, key, dryRun, cur, d.obj)
+		result, conflict, err := a.put(ctx, k, key, dryRun, cur, d.obj)
+		settle(ctx, d.finish, conflict != nil, err)
+		return result, conflict, err
 	case remove:
 		return a.remove(ctx, k, key, dryRun, cur)
 	}
@@ -164,6 +168,23 @@ func (a *API) put(ctx context.Context, k *kind.Kind, key string, dryRun bool, cu
 	}
 	stored, err := k.Decode(value, revision)
 	return outcome{action: put, obj: withoutZeroRevision(stored, revision)}, nil, err
+}
+
+// settle tells a hook whether the object was written. When the store cannot say, nothing is told: what the hook has taken stays
+// taken until its repair loop looks, because two owners of one thing would be worse than none.
+func settle(ctx context.Context, finish kind.Finish, conflict bool, err error) {
+	if finish != nil && (err == nil || errors.Is(err, store.ErrTooLarge)) {
+		finish(context.WithoutCancel(ctx), err == nil && !conflict)
+	}
+}
+
+// undone passes finish on, or, when there is an error, tells it that nothing will be written.
+func undone(ctx context.Context, finish kind.Finish, err error) (kind.Finish, error) {
+	if err != nil && finish != nil {
+		finish(context.WithoutCancel(ctx), false)
+		finish = nil
+	}
+	return finish, err
 }
 
 // withoutZeroRevision leaves the resourceVersion of an object that was created in a dry run empty.

@@ -18,7 +18,6 @@ import (
 	"k8s.io/apiserver/pkg/storage"
 
 	"github.com/kayak-k8s/kayak/internal/kind"
-	"github.com/kayak-k8s/kayak/internal/request"
 	"github.com/kayak-k8s/kayak/internal/store"
 	"github.com/kayak-k8s/kayak/internal/wire"
 )
@@ -47,14 +46,20 @@ func (a *API) create(ctx context.Context, c *Call) error {
 	if err != nil {
 		return apierrors.NewInternalError(err)
 	}
-	rest.WipeObjectMetaSystemFields(accessor)
+	if !c.preservesMetadata() {
+		rest.WipeObjectMetaSystemFields(accessor)
+	}
 	if err := rest.EnsureObjectNamespaceMatchesRequestNamespace(c.objectNamespace(), accessor); err != nil {
 		return err
 	}
 	if !c.Resource.Namespaced && c.Resource.GroupResource() == (schema.GroupResource{Resource: "namespaces"}) {
 		ctx = genericrequest.WithNamespace(ctx, accessor.GetName())
 	}
-	created, err := a.createObject(ctx, c, obj, &options)
+	createObject := a.createObject
+	if c.storage() != nil {
+		createObject = a.createElsewhere
+	}
+	created, err := createObject(ctx, c, obj, &options)
 	if err != nil {
 		return err
 	}
@@ -81,10 +86,10 @@ func (a *API) createObject(ctx context.Context, c *Call, obj runtime.Object, opt
 	dedupOwners(ctx, obj, duplicateOwnersAfterWarning)
 	validate := rest.AdmissionToValidateObjectFunc(a.Admission, attributes, c.objectInterfaces())
 	if accessor.GetName() != "" || accessor.GetGenerateName() == "" {
-		return a.insert(ctx, c, obj, validate, isDryRun(options.DryRun))
+		return a.insert(ctx, c, obj, validate, options)
 	}
 	for attempt := 1; ; attempt++ {
-		created, err := a.insert(ctx, c, obj.DeepCopyObject(), validate, isDryRun(options.DryRun))
+		created, err := a.insert(ctx, c, obj.DeepCopyObject(), validate, options)
 		if err == nil || !apierrors.IsAlreadyExists(err) || attempt == nameAttempts {
 			return created, err
 		}
@@ -92,10 +97,7 @@ func (a *API) createObject(ctx context.Context, c *Call, obj runtime.Object, opt
 }
 
 // insert prepares, validates and writes an object that must not exist yet.
-func (a *API) insert(ctx context.Context, c *Call, obj runtime.Object, validate rest.ValidateObjectFunc, dryRun bool) (runtime.Object, error) {
-	if err := c.prepareCreate(ctx, obj, validate); err != nil {
-		return nil, err
-	}
+func (a *API) insert(ctx context.Context, c *Call, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
 	accessor, err := meta.Accessor(obj)
 	if err != nil {
 		return nil, err
@@ -104,31 +106,39 @@ func (a *API) insert(ctx context.Context, c *Call, obj runtime.Object, validate 
 		// Upstream's text, and its error 500 (apiserver/pkg/storage/etcd3/store.go, Create).
 		return nil, storage.ErrResourceVersionSetOnCreate
 	}
+	finish, err := c.prepareCreate(ctx, obj, validate, options)
+	if err != nil {
+		return nil, err
+	}
 	key := c.Resource.Key(a.Root, accessor.GetNamespace(), accessor.GetName())
-	result, conflict, err := a.put(ctx, c.Resource.Kind, key, dryRun, current{}, obj)
+	result, conflict, err := a.put(ctx, c.Resource.Kind, key, isDryRun(options.DryRun), current{}, obj)
+	settle(ctx, finish, conflict != nil, err)
 	if conflict != nil {
 		return nil, a.alreadyExists(ctx, c, obj, conflict)
 	}
 	return result.obj, storeError(err, c)
 }
 
-// prepareCreate gives the object what every new object has, and runs the kind's strategy and validating admission on it.
-func (c *Call) prepareCreate(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc) error {
+// prepareCreate gives the object what every new object has, and runs the kind's hook, its strategy and validating admission on
+// it. The outcome is to be told to finish.
+func (c *Call) prepareCreate(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (finish kind.Finish, err error) {
 	accessor, err := meta.Accessor(obj)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	rest.FillObjectMetaSystemFields(accessor)
 	if accessor.GetGenerateName() != "" && accessor.GetName() == "" {
 		accessor.SetName(c.Resource.Create.GenerateName(accessor.GetGenerateName()))
 	}
-	if err := rest.BeforeCreate(c.Resource.Create, ctx, obj); err != nil {
-		return err
+	if begin := c.Resource.BeginCreate; begin != nil {
+		if finish, err = begin(ctx, obj, options); err != nil {
+			return nil, err
+		}
 	}
-	if validate == nil {
-		return nil
+	if err = rest.BeforeCreate(c.Resource.Create, ctx, obj); err == nil && validate != nil {
+		err = validate(ctx, obj.DeepCopyObject())
 	}
-	return validate(ctx, obj.DeepCopyObject())
+	return undone(ctx, finish, err)
 }
 
 // alreadyExists words the error of a create whose name is taken.
@@ -153,15 +163,4 @@ func (a *API) alreadyExists(ctx context.Context, c *Call, obj runtime.Object, co
 		}
 	}
 	return exists
-}
-
-// CreateObject creates an object from inside the server, as the user in the context would. obj is of the hub version; it must
-// not be used afterwards.
-func (a *API) CreateObject(ctx context.Context, r *kind.Resource, namespace string, obj runtime.Object) (runtime.Object, error) {
-	info := &request.Info{
-		IsResourceRequest: true, Verb: "create", APIGroup: r.Version.Group, APIVersion: r.Version.Version,
-		Resource: r.Kind.Resource, Namespace: namespace,
-	}
-	ctx = genericrequest.WithNamespace(genericrequest.WithRequestInfo(ctx, info), namespace)
-	return a.createObject(ctx, &Call{Info: info, Resource: r}, obj, &metav1.CreateOptions{TypeMeta: optionsType("CreateOptions")})
 }

@@ -127,6 +127,7 @@ func (a *API) deleteObject(ctx context.Context, c *Call, name string, options *m
 		case err != nil:
 			return nil, false, err
 		case result.action == remove:
+			c.afterDelete(result.obj, options)
 			return c.deletedAnswer(result.obj), true, nil
 		case !d.noTimeLeft:
 			return result.obj, false, nil
@@ -317,6 +318,12 @@ func sameSet(a, b []string) bool {
 	slices.Sort(a)
 	slices.Sort(b)
 	return slices.Equal(a, b)
+}
+
+func (c *Call) afterDelete(obj runtime.Object, options *metav1.DeleteOptions) {
+	if c.Resource.AfterDelete != nil {
+		c.Resource.AfterDelete(obj, options)
+	}
 }
 
 // deletedAnswer is what a client gets for an object that is gone: the object, for some kinds, or a Status that names it. Its

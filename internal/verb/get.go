@@ -13,6 +13,9 @@ import (
 
 // get answers with one object. A whole object is the record's encoding, shared with lists and watches; nothing is decoded.
 func (a *API) get(ctx context.Context, c *Call) error {
+	if c.storage() != nil {
+		return a.getElsewhere(ctx, c)
+	}
 	out, err := wire.Negotiate(c.Request, false)
 	if err != nil {
 		return err
@@ -33,9 +36,12 @@ func (a *API) get(ctx context.Context, c *Call) error {
 	if record == nil {
 		return c.notFound()
 	}
-	if out.Shape != wire.Whole {
+	if out.Shape != wire.Whole || c.face() != c.Resource {
 		obj, err := decode(c.Resource.Kind, record)
 		if err != nil {
+			return err
+		}
+		if obj, err = c.view(obj); err != nil {
 			return err
 		}
 		return a.respond(ctx, c, out, http.StatusOK, obj)

@@ -25,6 +25,9 @@ import (
 // list answers with the objects under a prefix, as of one revision. Whole objects are the records' encodings put between the
 // brackets of a list.
 func (a *API) list(ctx context.Context, c *Call) error {
+	if c.storage() != nil {
+		return a.listElsewhere(ctx, c)
+	}
 	out, err := wire.Negotiate(c.Request, false)
 	if err != nil {
 		return err

@@ -118,7 +118,7 @@ func (p *patcher) next(existing runtime.Object) (runtime.Object, error) {
 
 // applyJSON applies a JSON patch or a JSON merge patch to the object's JSON.
 func (p *patcher) applyJSON(existing runtime.Object) (runtime.Object, error) {
-	r := p.call.Resource
+	r := p.call.face()
 	item, err := r.EncodeItem(existing, false)
 	if err != nil {
 		return nil, err
@@ -205,7 +205,7 @@ func (p *patcher) checkJSON(into any) ([]error, error) {
 
 // applyStrategic applies a strategic merge patch, which follows the patch strategies of the version's Go type.
 func (p *patcher) applyStrategic(existing runtime.Object) (runtime.Object, error) {
-	r := p.call.Resource
+	r := p.call.face()
 	versioned, err := r.Convert(existing)
 	if err != nil {
 		return nil, err

@@ -80,11 +80,11 @@ func (a *API) body(ctx context.Context, c *Call, out wire.Output, obj runtime.Ob
 	if meta.IsListType(obj) {
 		return listBody(c, out, obj)
 	}
-	bare, err := c.Resource.EncodeItem(obj, out.Media == wire.Protobuf)
+	bare, err := c.face().EncodeItem(obj, out.Media == wire.Protobuf)
 	if err != nil {
 		return nil, err
 	}
-	return wire.Object(out.Media, c.Resource.GVK(), bare)
+	return wire.Object(out.Media, c.face().GVK(), bare)
 }
 
 func listBody(c *Call, out wire.Output, list runtime.Object) ([]byte, error) {
@@ -94,14 +94,14 @@ func listBody(c *Call, out wire.Output, list runtime.Object) ([]byte, error) {
 	}
 	var items [][]byte
 	err = meta.EachListItem(list, func(obj runtime.Object) error {
-		bare, err := c.Resource.EncodeItem(obj, out.Media == wire.Protobuf)
+		bare, err := c.face().EncodeItem(obj, out.Media == wire.Protobuf)
 		items = append(items, bare)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return wire.List(out.Media, c.Resource.Version.WithKind(c.Resource.Name+"List"), metav1.ListMeta{
+	return wire.List(out.Media, c.face().Version.WithKind(c.face().Name+"List"), metav1.ListMeta{
 		ResourceVersion:    listMeta.GetResourceVersion(),
 		Continue:           listMeta.GetContinue(),
 		RemainingItemCount: listMeta.GetRemainingItemCount(),
@@ -127,7 +127,7 @@ func (c *Call) tableOptions() (*metav1.TableOptions, error) {
 
 // tableOf makes the table of an object or list. Its rows carry the objects' metadata, unless includeObject says otherwise.
 func tableOf(ctx context.Context, c *Call, out wire.Output, obj runtime.Object, options *metav1.TableOptions) (*metav1.Table, error) {
-	table, err := c.Resource.Table(ctx, obj, options)
+	table, err := c.face().Table(ctx, obj, options)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +137,7 @@ func tableOf(ctx context.Context, c *Call, out wire.Output, obj runtime.Object, 
 		row := &table.Rows[i].Object
 		switch options.IncludeObject {
 		case metav1.IncludeObject:
-			if row.Object, err = c.Resource.Convert(row.Object); err != nil {
+			if row.Object, err = c.face().Convert(row.Object); err != nil {
 				return nil, err
 			}
 		case metav1.IncludeNone:

@@ -17,6 +17,7 @@ import (
 	genericrequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
 
+	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/request"
 	"github.com/kayak-k8s/kayak/internal/wire"
 )
@@ -77,7 +78,19 @@ func (ch *change) dryRun() bool { return isDryRun(ch.options.DryRun) }
 
 // change carries a change out and answers.
 func (a *API) change(ctx context.Context, c *Call, out wire.Output, ch *change) error {
-	created := false
+	obj, created, err := a.changeObject(ctx, c, ch)
+	if err != nil {
+		return err
+	}
+	code := http.StatusOK
+	if created {
+		code = http.StatusCreated
+	}
+	return a.respond(ctx, c, out, code, obj)
+}
+
+// changeObject carries a change out and returns what the client gets to see, and whether that is new.
+func (a *API) changeObject(ctx context.Context, c *Call, ch *change) (_ runtime.Object, created bool, _ error) {
 	var last decision
 	result, err := a.commit(ctx, c.Resource.Kind, c.key(a.Root), ch.dryRun(), func(existing runtime.Object, revision int64) (decision, error) {
 		created = revision == 0
@@ -90,21 +103,19 @@ func (a *API) change(ctx context.Context, c *Call, out wire.Output, ch *change) 
 		return last, err
 	})
 	if err != nil {
-		return storeError(err, c)
+		return nil, false, storeError(err, c)
 	}
 	if result.action == remove {
 		result.obj = last.obj // a client that takes away the last finalizer expects the object it has sent
+		c.afterDelete(result.obj, &metav1.DeleteOptions{DryRun: ch.options.DryRun})
 	}
-	code := http.StatusOK
-	if created {
-		code = http.StatusCreated
-	}
-	return a.respond(ctx, c, out, code, result.obj)
+	obj, err := c.view(result.obj)
+	return obj, created, err
 }
 
 // strategy is the one of the subresource, where there is one.
 func (c *Call) updateStrategy() rest.RESTUpdateStrategy {
-	if c.Sub != nil {
+	if c.Sub != nil && c.Sub.Update != nil {
 		return c.Sub.Update
 	}
 	return c.Resource.Update
@@ -137,13 +148,13 @@ func (a *API) createByChange(ctx context.Context, c *Call, ch *change, empty run
 	}
 	rest.WipeObjectMetaSystemFields(accessor)
 	validate := rest.AdmissionToValidateObjectFunc(a.Admission, attributes, c.objectInterfaces())
-	err = c.prepareCreate(ctx, obj, func(ctx context.Context, obj runtime.Object) error {
+	finish, err := c.prepareCreate(ctx, obj, func(ctx context.Context, obj runtime.Object) error {
 		if err := a.authorizeCreate(ctx, c); err != nil {
 			return err
 		}
 		return validate(ctx, obj)
-	})
-	return decision{action: put, obj: obj}, err
+	}, options)
+	return decision{action: put, obj: obj, finish: finish}, err
 }
 
 func (a *API) authorizeCreate(ctx context.Context, c *Call) error {
@@ -168,30 +179,81 @@ func (a *API) updateByChange(ctx context.Context, c *Call, ch *change, existing 
 	if err := checkPreconditions(ch.preconditions, c, c.key(a.Root), existing); err != nil {
 		return decision{}, err
 	}
-	obj, err := ch.next(existing)
+	shown, err := c.view(existing)
 	if err != nil {
 		return decision{}, err
 	}
-	attributes := c.attributes(ctx, obj, existing, c.Info.Name, admission.Update, ch.options, ch.dryRun())
+	next, err := ch.next(shown)
+	if err != nil {
+		return decision{}, err
+	}
+	attributes := c.attributes(ctx, next, shown, c.Info.Name, admission.Update, ch.options, ch.dryRun())
 	if err := a.mutate(ctx, c, attributes); err != nil {
 		return decision{}, err
 	}
-	dedupOwners(ctx, obj, duplicateOwnersAfterWarning)
+	dedupOwners(ctx, next, duplicateOwnersAfterWarning)
+	obj, err := c.unview(next, existing)
+	if err != nil {
+		return decision{}, err
+	}
 	strategy := c.updateStrategy()
 	if err := c.checkVersion(ctx, strategy, obj, existing); err != nil {
 		return decision{}, err
 	}
-	if err := rest.BeforeUpdate(strategy, ctx, obj, existing); err != nil {
-		return decision{}, err
-	}
-	validate := rest.AdmissionToValidateObjectUpdateFunc(a.Admission, attributes, c.objectInterfaces())
-	if err := validate(ctx, obj.DeepCopyObject(), existing.DeepCopyObject()); err != nil {
+	finish, err := c.prepareUpdate(ctx, strategy, obj, existing, ch.options,
+		rest.AdmissionToValidateObjectUpdateFunc(a.Admission, attributes, c.objectInterfaces()))
+	if err != nil {
 		return decision{}, err
 	}
 	if c.finished(obj, existing) {
+		if finish != nil {
+			finish(context.WithoutCancel(ctx), false) // the object goes, it is not written
+		}
 		return decision{action: remove, obj: obj}, nil
 	}
-	return decision{action: put, obj: obj}, nil
+	return decision{action: put, obj: obj, finish: finish}, nil
+}
+
+// prepareUpdate runs the kind's hook, the strategy and validating admission. The outcome is to be told to finish.
+func (c *Call) prepareUpdate(ctx context.Context, strategy rest.RESTUpdateStrategy, obj, existing runtime.Object,
+	options *metav1.UpdateOptions, validate rest.ValidateObjectUpdateFunc) (finish kind.Finish, err error) {
+	if begin := c.Resource.BeginUpdate; begin != nil && c.Sub == nil {
+		if finish, err = begin(ctx, obj, existing, options); err != nil {
+			return nil, err
+		}
+	}
+	if err = rest.BeforeUpdate(strategy, ctx, obj, existing); err == nil {
+		err = c.validateUpdate(ctx, obj, existing, validate)
+	}
+	return undone(ctx, finish, err)
+}
+
+func (c *Call) validateUpdate(ctx context.Context, obj, existing runtime.Object, validate rest.ValidateObjectUpdateFunc) error {
+	obj, err := c.view(obj.DeepCopyObject())
+	if err != nil {
+		return err
+	}
+	if existing, err = c.view(existing.DeepCopyObject()); err != nil {
+		return err
+	}
+	return validate(ctx, obj, existing)
+}
+
+// view is the object as the subresource shows it.
+func (c *Call) view(obj runtime.Object) (runtime.Object, error) {
+	if c.Sub == nil || c.Sub.View == nil {
+		return obj, nil
+	}
+	return c.Sub.View.Of(obj)
+}
+
+// unview is the object that next, as the subresource shows it, makes of the existing one.
+func (c *Call) unview(next, existing runtime.Object) (runtime.Object, error) {
+	if c.Sub == nil || c.Sub.View == nil {
+		return next, nil
+	}
+	obj := existing.DeepCopyObject()
+	return obj, c.Sub.View.Into(obj, next)
 }
 
 const modified = "the object has been modified; please apply your changes to the latest version and try again"

@@ -22,6 +22,7 @@ import (
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	genericrequest "k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/apiserver/pkg/registry/rest"
 
 	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/request"
@@ -57,11 +58,16 @@ type Call struct {
 	Resource *kind.Resource
 	// Sub is the subresource that is asked for, or nil.
 	Sub *kind.Subresource
+	// Fail answers with an error, for what has been handed the connection and cannot return it.
+	Fail func(error)
 }
 
 // Serve runs the verb that the request asks for. The caller has checked that the resource has it.
 func (a *API) Serve(c *Call) error {
 	ctx := genericrequest.WithNamespace(c.Request.Context(), c.Info.Namespace)
+	if connecter, ok := c.storage().(rest.Connecter); ok {
+		return a.connect(ctx, c, connecter)
+	}
 	switch c.Info.Verb {
 	case "get":
 		return a.get(ctx, c)
@@ -98,6 +104,14 @@ func (c *Call) parameters(options runtime.Object) error {
 	return nil
 }
 
+// face is the kind of the bodies: that of the resource, unless the subresource has one of its own.
+func (c *Call) face() *kind.Resource {
+	if c.Sub != nil && c.Sub.Face != nil {
+		return c.Sub.Face
+	}
+	return c.Resource
+}
+
 func (c *Call) key(root string) string {
 	return c.Resource.Key(root, c.Info.Namespace, c.Info.Name)
 }
@@ -123,7 +137,7 @@ func (o objectInterfaces) GetEquivalentResourceMapper() runtime.EquivalentResour
 }
 
 func (c *Call) objectInterfaces() admission.ObjectInterfaces {
-	return objectInterfaces{c.Resource.Codec}
+	return objectInterfaces{c.face().Codec}
 }
 
 func (c *Call) subresource() string {
@@ -136,7 +150,7 @@ func (c *Call) subresource() string {
 // attributes describes a write to admission plugins.
 func (c *Call) attributes(ctx context.Context, obj, old runtime.Object, name string, op admission.Operation, options runtime.Object, dryRun bool) admission.Attributes {
 	user, _ := genericrequest.UserFrom(ctx)
-	return admission.NewAttributesRecord(obj, old, c.Resource.GVK(), genericrequest.NamespaceValue(ctx), name, c.Resource.GVR(),
+	return admission.NewAttributesRecord(obj, old, c.face().GVK(), genericrequest.NamespaceValue(ctx), name, c.Resource.GVR(),
 		c.subresource(), op, options, dryRun, user)
 }
 

@@ -89,7 +89,9 @@ type watcher struct {
 	cursor       *state.Cursor
 	lastBookmark <-chan time.Time
 	// sent is the revision up to which the client has been told everything.
-	sent   int64
+	sent int64
+	// last is where the watch ends, once the server stops.
+	last   int64
 	buffer []byte
 }
 
@@ -199,7 +201,7 @@ func (w *watcher) follow(ctx context.Context) error {
 		ticks = ticker.C
 	}
 	due := false
-	for ctx.Err() == nil && !w.api.stopping() {
+	for ctx.Err() == nil && !w.over() {
 		events, revision, err := w.cursor.TryNext()
 		if err != nil {
 			return w.fail(w.interpret(err))
@@ -234,10 +236,22 @@ func (w *watcher) follow(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-w.api.Stopping:
-			return nil
 		}
 	}
+	_ = w.flush() // to a client that may be gone
 	return nil
+}
+
+// over reports whether the watch ends because the server stops. It still sends what was there when that began, and no more: there
+// may always be something new.
+func (w *watcher) over() bool {
+	if !w.api.stopping() {
+		return false
+	}
+	if w.last == 0 {
+		w.last = w.api.State.Snapshot().Revision()
+	}
+	return w.sent >= w.last
 }
 
 // stopping reports whether the server has begun to stop.

@@ -52,6 +52,7 @@ func codecFor(storage schema.GroupVersion) (*kind.Codec, error) {
 		Defaulter:  legacyscheme.Scheme,
 		Convertor:  legacyscheme.Scheme,
 		Serializer: codecs,
+		Parameters: legacyscheme.ParameterCodec,
 		Hub:        hub,
 		Stored:     codecs.EncoderForVersion(protobuf.Serializer, storage),
 		Load:       codecs.DecoderToVersion(codecs.UniversalDeserializer(), hub),

@@ -1,0 +1,119 @@
+package verb
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/registry/rest"
+
+	"github.com/kayak-k8s/kayak/internal/request"
+	"github.com/kayak-k8s/kayak/internal/wire"
+)
+
+// Some things are not kept under a key of their own: reviews, bindings, evictions, component statuses. They come with a
+// rest.Storage, which does the work; what is around that is the same as for everything else.
+
+// storage is what serves the request when it is not the store, or nil.
+func (c *Call) storage() rest.Storage {
+	if c.Sub != nil {
+		return c.Sub.Storage
+	}
+	return c.Resource.Virtual
+}
+
+// preservesMetadata reports whether an action's body may say what otherwise only the server says, such as a uid.
+func (c *Call) preservesMetadata() bool {
+	if c.Sub == nil {
+		return false
+	}
+	preserver, ok := c.Sub.Storage.(rest.SubresourceObjectMetaPreserver)
+	return ok && preserver.PreserveRequestObjectMetaSystemFieldsOnSubresourceCreate()
+}
+
+// createElsewhere is createObject for what is not stored.
+func (a *API) createElsewhere(ctx context.Context, c *Call, obj runtime.Object, options *metav1.CreateOptions) (runtime.Object, error) {
+	name := c.Info.Name
+	if accessor, err := meta.Accessor(obj); err == nil && name == "" {
+		name = accessor.GetName()
+	}
+	dedupOwners(ctx, obj, duplicateOwnersWarning)
+	attributes := c.attributes(ctx, obj, nil, name, admission.Create, options, isDryRun(options.DryRun))
+	if err := a.mutate(ctx, c, attributes); err != nil {
+		return nil, err
+	}
+	dedupOwners(ctx, obj, duplicateOwnersAfterWarning)
+	validate := rest.AdmissionToValidateObjectFunc(a.Admission, attributes, c.objectInterfaces())
+	var result runtime.Object
+	var err error
+	switch storage := c.storage().(type) {
+	case rest.NamedCreater:
+		result, err = storage.Create(ctx, name, obj, validate, options)
+	case rest.Creater:
+		result, err = storage.Create(ctx, obj, validate, options)
+	default:
+		return nil, notServed(c)
+	}
+	if status, ok := result.(*metav1.Status); ok && status.Code == 0 {
+		status.Code = http.StatusCreated
+	}
+	return result, storeError(err, c)
+}
+
+// getElsewhere reads one object, or something as a stream.
+func (a *API) getElsewhere(ctx context.Context, c *Call) error {
+	if storage, ok := c.storage().(rest.GetterWithOptions); ok {
+		return a.stream(ctx, c, storage)
+	}
+	storage, ok := c.storage().(rest.Getter)
+	if !ok {
+		return notServed(c)
+	}
+	out, err := wire.Negotiate(c.Request, false)
+	if err != nil {
+		return err
+	}
+	var options metav1.GetOptions
+	if err := c.parameters(&options); err != nil {
+		return err
+	}
+	obj, err := storage.Get(ctx, c.Info.Name, &options)
+	if err != nil {
+		return storeError(err, c)
+	}
+	return a.respond(ctx, c, out, http.StatusOK, obj)
+}
+
+// listElsewhere reads a list.
+func (a *API) listElsewhere(ctx context.Context, c *Call) error {
+	storage, ok := c.storage().(rest.Lister)
+	if !ok {
+		return notServed(c)
+	}
+	out, err := wire.Negotiate(c.Request, false)
+	if err != nil {
+		return err
+	}
+	options, err := c.listOptions()
+	if err != nil {
+		return err
+	}
+	list, err := storage.List(ctx, options)
+	if err != nil {
+		return storeError(err, c)
+	}
+	return a.respond(ctx, c, out, http.StatusOK, list)
+}
+
+// notServed is for a verb that the kind's table promises and its storage does not have.
+func notServed(c *Call) error {
+	if c.Info.Verb == "create" || c.Info.Verb == "get" || c.Info.Verb == "list" {
+		return apierrors.NewInternalError(fmt.Errorf("nothing serves %s of %s", c.Info.Verb, c.Resource.Kind.Resource))
+	}
+	return request.MethodNotAllowed()
+}
