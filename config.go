@@ -29,6 +29,12 @@ type Config struct {
 	// EncodingCacheBytes bounds what is kept of encoded objects; 0 means 64 MiB.
 	EncodingCacheBytes int64
 
+	// RuntimeConfig switches APIs on and off, as kube-apiserver's --runtime-config: "api/alpha": "true",
+	// "networking.k8s.io/v1/ingresses": "false". What it does not name is on if it is stable and off if it is alpha.
+	RuntimeConfig map[string]string
+	// BetaAPIs serves beta versions of APIs too, unless RuntimeConfig says otherwise. kayak serve does, kube-apiserver does not.
+	BetaAPIs bool
+
 	// EventTTL is how long events are kept; default 1 hour.
 	EventTTL time.Duration
 	// MaxRequestsInflight and MaxMutatingRequestsInflight bound the requests served at a time; default 400 and 200, negative

@@ -13,7 +13,6 @@ package kayak
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,27 +20,19 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
-	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/client-go/rest"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"k8s.io/kubernetes/pkg/api/legacyscheme"
 
-	"github.com/kayak-k8s/kayak/internal/authn"
-	"github.com/kayak-k8s/kayak/internal/authz"
 	"github.com/kayak-k8s/kayak/internal/bootstrap"
-	"github.com/kayak-k8s/kayak/internal/controllers"
-	"github.com/kayak-k8s/kayak/internal/discovery"
-	"github.com/kayak-k8s/kayak/internal/kind"
-	"github.com/kayak-k8s/kayak/internal/kind/builtin"
-	"github.com/kayak-k8s/kayak/internal/openapi"
+	"github.com/kayak-k8s/kayak/internal/runtimeconfig"
 	"github.com/kayak-k8s/kayak/internal/server"
 	"github.com/kayak-k8s/kayak/internal/state"
 	"github.com/kayak-k8s/kayak/internal/store"
 	"github.com/kayak-k8s/kayak/internal/store/compact"
-	"github.com/kayak-k8s/kayak/internal/verb"
 )
 
 // Server is one API server. Make it with New, then Start it once.
@@ -53,6 +44,7 @@ type Server struct {
 	material *bootstrap.Material
 	store    store.Store
 	state    *state.State
+	apis     *runtimeconfig.Config
 	http     *server.Server
 	unlock   func()
 
@@ -70,7 +62,11 @@ func New(config Config) (*Server, error) {
 	if _, err := netip.ParseAddr(config.BindAddress); err != nil {
 		return nil, fmt.Errorf("bind address %q is not an IP address", config.BindAddress)
 	}
-	return &Server{config: config, log: config.Logger, failed: make(chan error, 1)}, nil
+	apis, err := runtimeconfig.Parse(config.RuntimeConfig, config.BetaAPIs, legacyscheme.Scheme)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{config: config, log: config.Logger, apis: apis, failed: make(chan error, 1)}, nil
 }
 
 // Start makes or loads certificates, opens the store, loads what is in it and serves. It returns when the server is ready, or
@@ -100,7 +96,7 @@ func (s *Server) start(ctx context.Context) error {
 	if err := errors.Join(<-opened, materialErr); err != nil {
 		return err
 	}
-	api, err := s.assemble()
+	parts, err := s.assemble()
 	if err != nil {
 		return err
 	}
@@ -108,11 +104,15 @@ func (s *Server) start(ctx context.Context) error {
 	if err := s.state.WaitSynced(ctx); err != nil {
 		return fmt.Errorf("cannot load the objects from the store: %w", err)
 	}
-	if err := api.namespaces.Ensure(ctx); err != nil {
-		return fmt.Errorf("cannot create the system namespaces: %w", err)
+	for _, c := range parts.controllers {
+		if err := c.Ensure(ctx); err != nil {
+			return fmt.Errorf("cannot set up the %s: %w", c.Name(), err)
+		}
 	}
-	s.goRun(func() { api.namespaces.Run(background) })
-	close(api.started)
+	for _, c := range parts.controllers {
+		s.goRun(func() { c.Run(background) })
+	}
+	close(parts.started)
 	return nil
 }
 
@@ -155,70 +155,6 @@ func (s *Server) prepareMaterial() (err error) {
 		s.material, err = bootstrap.Prepare(options)
 	}
 	return err
-}
-
-// assembled is what start needs of the parts.
-type assembled struct {
-	namespaces *controllers.SystemNamespaces
-	started    chan struct{}
-}
-
-// assemble puts the parts together; nothing runs yet.
-func (s *Server) assemble() (*assembled, error) {
-	kinds, err := builtin.Kinds()
-	if err != nil {
-		return nil, err
-	}
-	table := kind.NewTable(kinds...)
-	root := "/" + strings.Trim(s.config.Etcd.Prefix, "/") + "/" // with or without slashes, as upstream
-	s.state = state.New(state.Options{
-		Store: s.store, Prefix: root, Families: families(table, root), Logger: s.log,
-		HistoryBytes: s.config.HistoryBytes, EncodingBytes: s.config.EncodingCacheBytes,
-	})
-	authorizer := authz.New()
-	stopping := make(chan struct{})
-	api := &verb.API{
-		State: s.state, Store: s.store, Root: root, Authorizer: authorizer,
-		EventTTL: s.config.EventTTL, MinRequestTimeout: s.config.MinRequestTimeout,
-		DeleteCollectionWorkers: s.config.DeleteCollectionWorkers, Stopping: stopping,
-	}
-	clients := x509.NewCertPool()
-	clients.AppendCertsFromPEM(s.material.CA.CertPEM)
-	chain := &authn.Chain{
-		Plugins: []authenticator.Request{
-			authn.NewCertificates(func() *x509.CertPool { return clients }),
-			authn.NewTokens(),
-		},
-		Anonymous: *s.config.AnonymousAuth,
-	}
-	started := make(chan struct{})
-	documents := discovery.New(table, discovery.Options{ServerAddress: s.listener.Addr().String()})
-	s.http = server.New(server.Options{
-		Kinds: table, API: api, Discovery: documents, OpenAPI: openapi.New(table),
-		Authenticate: chain.Authenticate, Authorizer: authorizer,
-		Checks: s.checks(started), Metrics: server.NewMetrics(),
-		MaxReadOnly: s.config.MaxRequestsInflight, MaxMutating: s.config.MaxMutatingRequestsInflight,
-		RequestTimeout: s.config.RequestTimeout, Stopping: stopping, Logger: s.log,
-	})
-	documents.SetPaths(s.http.Paths())
-	return &assembled{
-		namespaces: &controllers.SystemNamespaces{API: api, Resource: table.Resource("", "v1", "namespaces"), Logger: s.log},
-		started:    started,
-	}, nil
-}
-
-// families tells the state which keys belong together.
-func families(table *kind.Table, root string) []state.Family {
-	var list []state.Family
-	seen := map[string]bool{}
-	for _, k := range table.Kinds() {
-		if !k.Stored() || seen[k.Prefix] { // the two groups that have events share their keys
-			continue
-		}
-		seen[k.Prefix] = true
-		list = append(list, state.Family{Prefix: k.KeyPrefix(root, ""), Header: k.Header, Index: k.Index})
-	}
-	return list
 }
 
 // checks are the parts of the server's health.

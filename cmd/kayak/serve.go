@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"google.golang.org/grpc/grpclog"
+	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/klog/v2"
 
 	"github.com/kayak-k8s/kayak"
@@ -32,7 +33,7 @@ type serveOptions struct {
 }
 
 func newServeCommand() *cobra.Command {
-	o := &serveOptions{}
+	o := &serveOptions{config: kayak.Config{RuntimeConfig: map[string]string{}, BetaAPIs: true}}
 	command := &cobra.Command{
 		Use:   "serve",
 		Short: "Run a Kubernetes API server",
@@ -68,6 +69,13 @@ func (o *serveOptions) addFlags(flags *pflag.FlagSet) {
 		"If 0, the compaction request from apiserver is disabled.")
 	flags.Int64Var(&c.QuotaBytes, "quota-backend-bytes", 0, "The size at which the embedded etcd refuses writes; 0 means 8 GiB.")
 
+	flags.Var((*cliflag.ConfigurationMap)(&c.RuntimeConfig), "runtime-config", "A set of key=value pairs that enable or disable "+
+		"built-in APIs. Supported options are:\nv1=true|false for the core API group\n"+
+		"<group>/<version>=true|false for a specific API group and version (e.g. apps/v1=true)\n"+
+		"<group>/<version>/<resource>=true|false for a specific resource (e.g. networking.k8s.io/v1/ingresses=false)\n"+
+		"api/all=true|false controls all API versions\napi/ga=true|false controls all API versions of the form v[0-9]+\n"+
+		"api/beta=true|false controls all API versions of the form v[0-9]+beta[0-9]+\n"+
+		"api/alpha=true|false controls all API versions of the form v[0-9]+alpha[0-9]+")
 	flags.BoolVar(&o.anonymousAuth, "anonymous-auth", true, "Enables anonymous requests to the secure port of the API server. "+
 		"Requests that are not rejected by another authentication method are treated as anonymous requests.")
 	flags.DurationVar(&c.EventTTL, "event-ttl", time.Hour, "Amount of time to retain events.")

@@ -31,6 +31,9 @@ var systemNamespaces = []string{
 // systemNamespacesEvery is how often they are looked at.
 const systemNamespacesEvery = time.Minute
 
+// Name is what errors call it.
+func (c *SystemNamespaces) Name() string { return "system namespaces" }
+
 // Ensure creates those that are missing.
 func (c *SystemNamespaces) Ensure(ctx context.Context) error {
 	ctx = genericrequest.WithUser(ctx, &user.DefaultInfo{Name: user.APIServerUser, Groups: []string{user.SystemPrivilegedGroup}})

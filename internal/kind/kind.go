@@ -103,7 +103,12 @@ type Kind struct {
 	// Subresources by name: "status".
 	Subresources map[string]*Subresource
 
-	once       sync.Once // guards completion
+	*completion
+}
+
+// completion is what is worked out of a kind when it first becomes part of a table. Copies share it.
+type completion struct {
+	once       sync.Once
 	headerPlan *headerPlan
 }
 
@@ -201,7 +206,8 @@ type Table struct {
 	groups    []string
 }
 
-// NewTable indexes kinds. They must not be changed afterwards; they may be part of several tables. Groups keep the order in
+// NewTable indexes kinds. They must not be changed afterwards; they may be part of several tables, the first of which must be
+// finished before the next is begun. Groups keep the order in
 // which kinds first name them.
 func NewTable(kinds ...*Kind) *Table {
 	t := &Table{
@@ -211,6 +217,9 @@ func NewTable(kinds ...*Kind) *Table {
 	release := currentRelease()
 	seen := map[string]bool{}
 	for _, k := range kinds {
+		if k.completion == nil {
+			k.completion = &completion{}
+		}
 		k.once.Do(k.complete)
 		t.kinds = append(t.kinds, k)
 		if !seen[k.Group] {
@@ -294,6 +303,29 @@ func (t *Table) Kinds() []*Kind { return t.kinds }
 
 // Groups returns the groups, the core group ("") among them.
 func (t *Table) Groups() []string { return t.groups }
+
+// Select returns a table of those kinds, in those of their versions, that are enabled.
+func (t *Table) Select(enabled func(schema.GroupVersionResource) bool) *Table {
+	var kinds []*Kind
+	for _, k := range t.kinds {
+		var versions []string
+		for _, v := range k.Versions {
+			if enabled(schema.GroupVersionResource{Group: k.Group, Version: v, Resource: k.Resource}) {
+				versions = append(versions, v)
+			}
+		}
+		switch len(versions) {
+		case 0:
+		case len(k.Versions):
+			kinds = append(kinds, k)
+		default:
+			selected := *k
+			selected.Versions = versions
+			kinds = append(kinds, &selected)
+		}
+	}
+	return NewTable(kinds...)
+}
 
 // Resource returns what a request names, or nil.
 func (t *Table) Resource(group, version, resource string) *Resource {
