@@ -72,7 +72,7 @@ func (s *Server) assemble() (*assembled, error) {
 		Authenticate: chain.Authenticate, Authorizer: authorizer,
 		Checks: s.checks(started), Metrics: server.NewMetrics(),
 		MaxReadOnly: s.config.MaxRequestsInflight, MaxMutating: s.config.MaxMutatingRequestsInflight,
-		RequestTimeout: s.config.RequestTimeout, Stopping: stopping, Logger: s.log,
+		RequestTimeout: s.config.RequestTimeout, Stopping: stopping, Logs: s.logs, Logger: s.log,
 	})
 	documents.SetPaths(s.http.Paths())
 	return &assembled{

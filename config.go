@@ -49,6 +49,9 @@ type Config struct {
 	// AnonymousAuth lets requests without credentials pass as system:anonymous; they may do next to nothing. Default true.
 	AnonymousAuth *bool
 
+	// LogDirectory is served at /logs/ to those who may; empty for none. It must neither hold DataDir nor be in it: there are keys.
+	LogDirectory string
+
 	// Logger hears what happens; nil means nobody does.
 	Logger *slog.Logger
 }

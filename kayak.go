@@ -19,7 +19,10 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,6 +49,7 @@ type Server struct {
 	state    *state.State
 	apis     *runtimeconfig.Config
 	http     *server.Server
+	logs     *os.Root
 	unlock   func()
 
 	// background is what runs until Stop.
@@ -90,6 +94,9 @@ func (s *Server) start(ctx context.Context) error {
 	if err := s.lock(); err != nil {
 		return err
 	}
+	if err := s.openLogs(); err != nil {
+		return err
+	}
 	opened := make(chan error, 1)
 	go func() { opened <- s.openStore(ctx) }() // etcd needs a moment; meanwhile there are certificates to make
 	materialErr := s.prepareMaterial()
@@ -124,6 +131,35 @@ func (s *Server) listen() error {
 	}
 	s.listener = listener
 	return nil
+}
+
+// openLogs opens the directory that is served at /logs/.
+func (s *Server) openLogs() (err error) {
+	if s.config.LogDirectory == "" {
+		return nil
+	}
+	if s.config.DataDir != "" && (within(s.config.DataDir, s.config.LogDirectory) || within(s.config.LogDirectory, s.config.DataDir)) {
+		return fmt.Errorf("the log directory %s must not share a path with the data directory %s: it is served to clients, and "+
+			"there are keys", s.config.LogDirectory, s.config.DataDir)
+	}
+	if s.logs, err = os.OpenRoot(s.config.LogDirectory); err != nil {
+		return fmt.Errorf("cannot open the log directory: %w", err)
+	}
+	return nil
+}
+
+// within reports whether a path is a directory or below it, links resolved as far as they exist.
+func within(path, dir string) bool {
+	for _, p := range []*string{&path, &dir} {
+		if abs, err := filepath.Abs(*p); err == nil {
+			*p = abs
+		}
+		if real, err := filepath.EvalSymlinks(*p); err == nil {
+			*p = real
+		}
+	}
+	relative, err := filepath.Rel(dir, path)
+	return err == nil && relative != ".." && !strings.HasPrefix(relative, ".."+string(filepath.Separator))
 }
 
 // innermost drops what net puts around an error and what the text above says already.
@@ -224,6 +260,9 @@ func (s *Server) stop(ctx context.Context) error {
 	s.background.Wait()
 	if s.store != nil {
 		errs = append(errs, s.store.Close())
+	}
+	if s.logs != nil {
+		errs = append(errs, s.logs.Close())
 	}
 	if s.unlock != nil {
 		s.unlock()

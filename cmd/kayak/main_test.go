@@ -26,8 +26,9 @@ import (
 // into PATH. So tests run both as processes of their own.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"kayak":   main,
-		"kubectl": runKubectl,
+		"kayak":          main,
+		"kube-apiserver": main,
+		"kubectl":        runKubectl,
 	})
 }
 

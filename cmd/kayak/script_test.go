@@ -109,7 +109,11 @@ func cmdServe(ts *testscript.TestScript, args []string) error {
 	if !slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--data-dir") }) {
 		args = append([]string{"--data-dir", ts.MkAbs("data")}, args...)
 	}
-	p := &process{Cmd: exec.Command("kayak", append([]string{"serve", "--secure-port", "0"}, args...)...)}
+	name, first := "kayak", []string{"serve", "--secure-port", "0"}
+	if len(args) > 0 && args[0] == apiserverName {
+		name, first, args = apiserverName, first[1:], args[1:]
+	}
+	p := &process{Cmd: exec.Command(name, append(first, args...)...)}
 	p.Dir = ts.MkAbs(".")
 	p.Env = append(os.Environ(), "HOME="+ts.Getenv("HOME"), "XDG_DATA_HOME="+ts.Getenv("XDG_DATA_HOME"))
 	if err := p.start(); err != nil {

@@ -30,10 +30,14 @@ type serveOptions struct {
 	kubeconfigOut string
 	verbosity     int
 	anonymousAuth bool
+	logFile       string
+	logsHandler   bool
 }
 
-func newServeCommand() *cobra.Command {
-	o := &serveOptions{config: kayak.Config{RuntimeConfig: map[string]string{}, BetaAPIs: true}}
+// newServeCommand returns the command that runs a server; what no flag says is as in defaults.
+func newServeCommand(defaults kayak.Config) *cobra.Command {
+	defaults.RuntimeConfig = map[string]string{}
+	o := &serveOptions{config: defaults}
 	command := &cobra.Command{
 		Use:   "serve",
 		Short: "Run a Kubernetes API server",
@@ -87,6 +91,8 @@ func (o *serveOptions) addFlags(flags *pflag.FlagSet) {
 		"timing it out. Long-running requests are not affected.")
 	minimum := flags.Int("min-request-timeout", 1800, "The minimum number of seconds a watch must be kept open before timing it out.")
 	flags.IntVar(&c.DeleteCollectionWorkers, "delete-collection-workers", 1, "Number of workers spawned for DeleteCollection call.")
+	flags.StringVar(&o.logFile, "log-file", "", "File to write the log to as well; it is appended to.")
+	flags.BoolVar(&o.logsHandler, "enable-logs-handler", false, "If true, serve the directory of --log-file at /logs/.")
 	flags.IntVarP(&o.verbosity, "v", "v", 0, "Number for the log level verbosity: 0 warnings and errors, 2 information, 4 and more debugging.")
 	cobra.OnInitialize(func() { c.MinRequestTimeout = time.Duration(*minimum) * time.Second })
 }
@@ -177,8 +183,30 @@ func (o *serveOptions) complete(errOut io.Writer) error {
 	case o.verbosity >= 2:
 		level = slog.LevelInfo
 	}
+	if err := o.openLog(&errOut); err != nil {
+		return err
+	}
 	c.Logger = slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: level}))
 	useLogger(c.Logger)
+	return nil
+}
+
+// openLog adds the log file to where the log goes. The file stays open until the process ends.
+func (o *serveOptions) openLog(errOut *io.Writer) error {
+	if o.logFile == "" {
+		if o.logsHandler {
+			return errors.New("--enable-logs-handler needs a --log-file, whose directory it serves")
+		}
+		return nil
+	}
+	file, err := os.OpenFile(o.logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	if err != nil {
+		return fmt.Errorf("cannot open the log file: %w", err)
+	}
+	*errOut = io.MultiWriter(*errOut, file)
+	if o.logsHandler {
+		o.config.LogDirectory = filepath.Dir(o.logFile)
+	}
 	return nil
 }
 

@@ -103,21 +103,29 @@ func apiResources(gv schema.GroupVersion, kinds []*kind.Kind) []metav1.APIResour
 			StorageVersionHash: storageVersionHash(k),
 		})
 		for _, s := range k.Subresources {
-			resources = append(resources, apiSubresource(k, s))
+			resources = append(resources, apiSubresource(gv, k, s))
 		}
 	}
 	slices.SortFunc(resources, func(a, b metav1.APIResource) int { return strings.Compare(a.Name, b.Name) })
 	return resources
 }
 
-// apiSubresource describes a subresource, which is read and written as the object that it is a part of.
-func apiSubresource(k *kind.Kind, s *kind.Subresource) metav1.APIResource {
-	return metav1.APIResource{
+// apiSubresource describes a subresource. It is read and written as the object that it is a part of, unless it has a kind of its
+// own, whose group and version are told where they are not the resource's.
+func apiSubresource(gv schema.GroupVersion, k *kind.Kind, s *kind.Subresource) metav1.APIResource {
+	result := metav1.APIResource{
 		Name:       k.Resource + "/" + s.Name,
 		Namespaced: k.Namespaced,
 		Kind:       k.Name,
 		Verbs:      sorted(s.Verbs),
 	}
+	if s.Face != nil {
+		result.Kind = s.Face.Name
+		if s.Face.Version != gv {
+			result.Group, result.Version = s.Face.Version.Group, s.Face.Version.Version
+		}
+	}
+	return result
 }
 
 func sorted(verbs []string) []string { return slices.Sorted(slices.Values(verbs)) }

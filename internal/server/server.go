@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -53,7 +54,9 @@ type Options struct {
 	RequestTimeout time.Duration
 	// Stopping is closed by Shutdown; it must be the one that API knows.
 	Stopping chan struct{}
-	Logger   *slog.Logger
+	// Logs is a directory to serve at /logs/, or nil.
+	Logs   *os.Root
+	Logger *slog.Logger
 }
 
 // Server serves the API. Make one with New.
@@ -81,6 +84,7 @@ func New(options Options) *Server {
 	s.pipeline = s.stages()
 	s.paths = paths{"/metrics": options.Metrics.Handler()}
 	s.addHealth(options.Checks)
+	s.addLogs(options.Logs)
 	s.http = &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: 32 * time.Second,
