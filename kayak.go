@@ -165,7 +165,7 @@ type assembled struct {
 
 // assemble puts the parts together; nothing runs yet.
 func (s *Server) assemble() (*assembled, error) {
-	kinds, err := builtin.Kinds()
+	kinds, err := builtin.Kinds(builtin.Options{})
 	if err != nil {
 		return nil, err
 	}

@@ -35,7 +35,7 @@ const address = "192.0.2.2:6443"
 
 func builtinTable(t testing.TB) *kind.Table {
 	t.Helper()
-	kinds, err := builtin.Kinds()
+	kinds, err := builtin.Kinds(builtin.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
