@@ -37,7 +37,8 @@ type assembled struct {
 
 // assemble puts the parts together; nothing runs yet.
 func (s *Server) assemble() (*assembled, error) {
-	kinds, err := builtin.Kinds()
+	authorizer := authz.New()
+	kinds, err := builtin.Kinds(builtin.Options{Authorizer: authorizer})
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +48,6 @@ func (s *Server) assemble() (*assembled, error) {
 		Store: s.store, Prefix: root, Families: families(table, root), Logger: s.log,
 		HistoryBytes: s.config.HistoryBytes, EncodingBytes: s.config.EncodingCacheBytes,
 	})
-	authorizer := authz.New()
 	stopping := make(chan struct{})
 	api := &verb.API{
 		State: s.state, Store: s.store, Root: root, Authorizer: authorizer,

@@ -28,9 +28,9 @@ import (
 
 	"k8s.io/client-go/rest"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
-	"k8s.io/kubernetes/pkg/api/legacyscheme"
 
 	"github.com/kayak-k8s/kayak/internal/bootstrap"
+	"github.com/kayak-k8s/kayak/internal/kind/builtin"
 	"github.com/kayak-k8s/kayak/internal/runtimeconfig"
 	"github.com/kayak-k8s/kayak/internal/server"
 	"github.com/kayak-k8s/kayak/internal/state"
@@ -66,7 +66,7 @@ func New(config Config) (*Server, error) {
 	if _, err := netip.ParseAddr(config.BindAddress); err != nil {
 		return nil, fmt.Errorf("bind address %q is not an IP address", config.BindAddress)
 	}
-	apis, err := runtimeconfig.Parse(config.RuntimeConfig, config.BetaAPIs, legacyscheme.Scheme)
+	apis, err := runtimeconfig.Parse(config.RuntimeConfig, config.BetaAPIs, builtin.Schemes()...)
 	if err != nil {
 		return nil, err
 	}

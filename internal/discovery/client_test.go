@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 
@@ -75,8 +76,7 @@ func TestClientGo(t *testing.T) {
 	}
 	for _, k := range table.Kinds() {
 		for _, v := range k.Versions {
-			gv := k.Storage
-			gv.Version = v
+			gv := schema.GroupVersion{Group: k.Group, Version: v}
 			if !slices.Contains(served, gv.String()+" "+k.Resource) {
 				t.Errorf("the client does not see %s in %s", k.Resource, gv)
 			}

@@ -39,7 +39,7 @@ const (
 
 func builtinKinds(t testing.TB) []*kind.Kind {
 	t.Helper()
-	kinds, err := builtin.Kinds()
+	kinds, err := builtin.Kinds(builtin.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,14 +20,9 @@ import (
 	"strconv"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
-
-// Registry knows which groups and versions exist at all, served or not: a scheme.
-type Registry interface {
-	IsGroupRegistered(group string) bool
-	IsVersionRegistered(schema.GroupVersion) bool
-}
 
 // Config is what is on. It is immutable.
 type Config struct {
@@ -54,8 +49,8 @@ func matchers() []matcher {
 }
 
 // Parse checks the pairs of the flag; an empty value is true. betas says whether beta versions are on by default. registries
-// say what there is to be switched: a key for something that exists, but is served in no release any more, has no effect.
-func Parse(values map[string]string, betas bool, registries ...Registry) (*Config, error) {
+// say which groups and versions exist at all, served or not; so they say what there is to be switched: a key for something that exists, but is served in no release any more, has no effect.
+func Parse(values map[string]string, betas bool, registries ...*runtime.Scheme) (*Config, error) {
 	if len(values) == 1 && values["api/all"] == "false" {
 		return nil, errors.New("invalid runtime-config with only api/all=false")
 	}
@@ -100,7 +95,7 @@ func coreGroup(values map[string]string) map[string]string {
 }
 
 // checkGroups finds keys that are none, and groups that do not exist.
-func checkGroups(values map[string]string, registries []Registry) error {
+func checkGroups(values map[string]string, registries []*runtime.Scheme) error {
 	var unknown []string
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		gv, _, err := splitKey(key)
@@ -129,7 +124,7 @@ func splitKey(key string) (gv schema.GroupVersion, resource string, err error) {
 	return schema.GroupVersion{Group: tokens[0], Version: tokens[1]}, resource, nil
 }
 
-func registryOf(group string, registries []Registry) Registry {
+func registryOf(group string, registries []*runtime.Scheme) *runtime.Scheme {
 	for _, registry := range registries {
 		if registry.IsGroupRegistered(group) {
 			return registry
@@ -138,7 +133,7 @@ func registryOf(group string, registries []Registry) Registry {
 	return nil
 }
 
-func (c *Config) set(key, value string, registries []Registry) error {
+func (c *Config) set(key, value string, registries []*runtime.Scheme) error {
 	gv, resource, err := splitKey(key)
 	if err != nil {
 		return err

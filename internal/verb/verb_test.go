@@ -37,7 +37,7 @@ type fixture struct {
 // newFixture makes one; wrap may put something between the API and the store.
 func newFixture(t *testing.T, wrap func(store.Store) store.Store) *fixture {
 	t.Helper()
-	kinds, err := builtin.Kinds()
+	kinds, err := builtin.Kinds(builtin.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

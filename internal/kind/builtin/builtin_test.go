@@ -6,40 +6,53 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	crdfuzzer "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/fuzzer"
 	"k8s.io/apimachinery/pkg/api/apitesting/fuzzer"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metafuzzer "k8s.io/apimachinery/pkg/apis/meta/fuzzer"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/kubernetes/pkg/api/legacyscheme"
-	appsfuzzer "k8s.io/kubernetes/pkg/apis/apps/fuzzer"
-	corefuzzer "k8s.io/kubernetes/pkg/apis/core/fuzzer"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
+	featuregatetesting "k8s.io/component-base/featuregate/testing"
+	kubetesting "k8s.io/kubernetes/pkg/api/testing"
+	api "k8s.io/kubernetes/pkg/apis/core"
 	"sigs.k8s.io/randfill"
 
 	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/state"
 )
 
+// table returns all kinds there are. It switches feature gates, which are the process's, on and off again, so it must be called
+// before t.Parallel.
 func table(t *testing.T) *kind.Table {
 	t.Helper()
-	kinds, err := Kinds()
-	if err != nil {
-		t.Fatal(err)
-	}
+	var kinds []*kind.Kind
+	t.Run("all gates", func(t *testing.T) {
+		featuregatetesting.SetFeatureGatesDuringTest(t, utilfeature.DefaultFeatureGate,
+			featuregatetesting.FeatureOverrides{"AllAlpha": true, "AllBeta": true})
+		var err error
+		if kinds, err = Kinds(Options{}); err != nil {
+			t.Fatal(err)
+		}
+	})
 	return kind.NewTable(kinds...)
 }
 
-func filler(seed int64) *randfill.Filler {
-	funcs := fuzzer.MergeFuzzerFuncs(metafuzzer.Funcs, corefuzzer.Funcs, appsfuzzer.Funcs)
-	return fuzzer.FuzzerFor(funcs, rand.NewSource(seed), legacyscheme.Codecs)
+func filler(k *kind.Kind, seed int64) *randfill.Filler {
+	funcs := fuzzer.MergeFuzzerFuncs(kubetesting.FuzzerFuncs, crdfuzzer.Funcs)
+	return fuzzer.FuzzerFor(funcs, rand.NewSource(seed), k.Codec.Serializer.(serializer.CodecFactory))
 }
 
-// eachRandomObject calls fn with random objects of every kind, of the hub version, as they look once they are stored.
-func eachRandomObject(t *testing.T, fn func(t *testing.T, k *kind.Kind, obj runtime.Object)) {
-	for _, k := range table(t).Kinds() {
-		t.Run(k.Name, func(t *testing.T) {
+// eachRandomObject calls fn with random objects of every stored kind, of the hub version, as they look once they are stored.
+func eachRandomObject(t *testing.T, table *kind.Table, fn func(t *testing.T, k *kind.Kind, obj runtime.Object)) {
+	for _, k := range table.Kinds() {
+		if !k.Stored() {
+			continue
+		}
+		t.Run(k.GroupResource().String(), func(t *testing.T) {
 			t.Parallel()
-			fill := filler(1)
-			for range 200 {
+			fill := filler(k, 1)
+			for range 100 {
 				obj := k.New()
 				fill.Fill(obj)
 				accessor, err := meta.Accessor(obj)
@@ -47,11 +60,12 @@ func eachRandomObject(t *testing.T, fn func(t *testing.T, k *kind.Kind, obj runt
 					t.Fatal(err)
 				}
 				accessor.SetName("name")
+				accessor.SetNamespace("")
 				if k.Namespaced {
 					accessor.SetNamespace("namespace")
-				} else {
-					accessor.SetNamespace("")
 				}
+				accessor.SetResourceVersion("")
+				accessor.SetSelfLink("")
 				fn(t, k, obj)
 			}
 		})
@@ -60,8 +74,9 @@ func eachRandomObject(t *testing.T, fn func(t *testing.T, k *kind.Kind, obj runt
 
 // What is read out of the stored bytes must be what upstream's functions say of the decoded object.
 func TestHeaderAsDecoded(t *testing.T) {
+	table := table(t)
 	t.Parallel()
-	eachRandomObject(t, func(t *testing.T, k *kind.Kind, obj runtime.Object) {
+	eachRandomObject(t, table, func(t *testing.T, k *kind.Kind, obj runtime.Object) {
 		value, err := k.Encode(obj)
 		if err != nil {
 			t.Fatal(err)
@@ -106,33 +121,64 @@ func asMap(set state.Set) map[string]string {
 
 // The stored bytes must be those that kube-apiserver stores: its codec is the oracle.
 func TestStoredFormAsUpstream(t *testing.T) {
+	table := table(t)
 	t.Parallel()
-	eachRandomObject(t, func(t *testing.T, k *kind.Kind, obj runtime.Object) {
-		got, err := k.Encode(obj.DeepCopyObject())
+	upstream := newUpstreamStorage(t, table)
+	eachRandomObject(t, table, func(t *testing.T, k *kind.Kind, obj runtime.Object) {
+		want, err := runtime.Encode(upstream.codec(t, k), obj.DeepCopyObject())
 		if err != nil {
 			t.Fatal(err)
 		}
-		info, _ := runtime.SerializerInfoForMediaType(legacyscheme.Codecs.SupportedMediaTypes(), runtime.ContentTypeProtobuf)
-		codec := legacyscheme.Codecs.CodecForVersions(info.Serializer, legacyscheme.Codecs.UniversalDeserializer(), k.Storage, nil)
-		want, err := runtime.Encode(codec, obj)
+		got, err := k.Encode(obj)
 		if err != nil {
 			t.Fatal(err)
 		}
-		accessor, _ := meta.Accessor(obj)
-		if accessor.GetResourceVersion() == "" && !bytes.Equal(got, want) {
-			t.Fatalf("stored form differs from upstream's:\n%x\n%x", got, want)
+		if !bytes.Equal(got, want) {
+			t.Fatalf("stored form differs from upstream's:\n%q\n%q", got, want)
+		}
+	})
+}
+
+// An object must come back as it was from every version and media type that clients speak.
+func TestRoundTrip(t *testing.T) {
+	table := table(t)
+	t.Parallel()
+	eachRandomObject(t, table, func(t *testing.T, k *kind.Kind, obj runtime.Object) {
+		if namespace, ok := obj.(*api.Namespace); ok { // its defaults have a label
+			namespace.Labels = map[string]string{k.NameLabel: "name"}
+		}
+		for _, version := range k.Versions {
+			r := table.Resource(k.Group, version, k.Resource)
+			for _, info := range k.Codec.Serializer.SupportedMediaTypes() {
+				encoder := k.Codec.Serializer.EncoderForVersion(info.Serializer, r.Version)
+				data, err := runtime.Encode(encoder, obj.DeepCopyObject())
+				if err != nil {
+					t.Fatalf("%s, %s: %v", version, info.MediaType, err)
+				}
+				decoder := k.Codec.Serializer.DecoderToVersion(info.Serializer, k.Codec.Hub)
+				got, gvk, err := decoder.Decode(data, nil, nil)
+				if err != nil {
+					t.Fatalf("%s, %s: %v", version, info.MediaType, err)
+				}
+				if *gvk != r.GVK() {
+					t.Fatalf("%s, %s: encoded as %v", version, info.MediaType, gvk)
+				}
+				if !apiequality.Semantic.DeepEqual(obj, got) {
+					t.Fatalf("%s, %s (-before +after):\n%s", version, info.MediaType, cmp.Diff(obj, got))
+				}
+			}
 		}
 	})
 }
 
 func FuzzHeader(f *testing.F) {
-	kinds, err := Kinds()
+	kinds, err := Kinds(Options{})
 	if err != nil {
 		f.Fatal(err)
 	}
 	pods := kind.NewTable(kinds...).Resource("", "v1", "pods").Kind
 	obj := pods.New()
-	filler(2).Fill(obj)
+	filler(pods, 2).Fill(obj)
 	value, err := pods.Encode(obj)
 	if err != nil {
 		f.Fatal(err)
@@ -143,4 +189,12 @@ func FuzzHeader(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value []byte) {
 		_, _ = pods.Header("key", value) // must not panic, whatever somebody has put into the store
 	})
+}
+
+func BenchmarkKinds(b *testing.B) {
+	for b.Loop() {
+		if _, err := Kinds(Options{}); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

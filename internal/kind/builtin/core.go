@@ -1,31 +1,44 @@
 package builtin
 
 import (
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"slices"
+
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
+	pvcutil "k8s.io/kubernetes/pkg/api/persistentvolumeclaim"
 	api "k8s.io/kubernetes/pkg/apis/core"
-	_ "k8s.io/kubernetes/pkg/apis/core/install" // registers the types
 	"k8s.io/kubernetes/pkg/registry/core/configmap"
 	"k8s.io/kubernetes/pkg/registry/core/event"
+	"k8s.io/kubernetes/pkg/registry/core/limitrange"
 	"k8s.io/kubernetes/pkg/registry/core/namespace"
 	"k8s.io/kubernetes/pkg/registry/core/node"
-	"k8s.io/kubernetes/pkg/registry/core/pod"
+	"k8s.io/kubernetes/pkg/registry/core/persistentvolume"
+	"k8s.io/kubernetes/pkg/registry/core/persistentvolumeclaim"
+	"k8s.io/kubernetes/pkg/registry/core/resourcequota"
 	"k8s.io/kubernetes/pkg/registry/core/secret"
-	"k8s.io/kubernetes/pkg/registry/core/service"
 	"k8s.io/kubernetes/pkg/registry/core/serviceaccount"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/kubernetes/pkg/apis/authentication"
 
 	"github.com/kayak-k8s/kayak/internal/kind"
 )
 
-func coreKinds() []*kind.Kind {
-	v1 := schema.GroupVersion{Version: "v1"}
+// core is the group without a name: the kinds of /api/v1.
+func (b *builder) core() []*kind.Kind {
+	kinds := slices.Concat(b.coreCluster(), b.coreConfiguration(), b.coreVolumes(), b.coreWorkloads(), b.coreServices())
+	return inGroup(api.GroupName, kinds...)
+}
+
+// proxyVerbs are those of the proxy subresources: each stands for an HTTP method.
+func proxyVerbs() []string { return []string{"create", "delete", "get", "patch", "update"} }
+
+func (b *builder) coreCluster() []*kind.Kind {
 	return []*kind.Kind{{
 		Resource: "namespaces", Name: "Namespace", ShortNames: []string{"ns"},
-		Prefix: "namespaces", Storage: v1, Versions: []string{"v1"},
-		New:     func() runtime.Object { return &api.Namespace{} },
-		NewList: func() runtime.Object { return &api.NamespaceList{} },
-		Create:  namespace.Strategy, Update: namespace.Strategy,
+		New: object[api.Namespace], NewList: object[api.NamespaceList],
+		Create: namespace.Strategy, Update: namespace.Strategy,
 		Attributes:        namespace.GetAttrs,
 		NameLabel:         "kubernetes.io/metadata.name",
 		Fields:            []kind.Field{{Name: "status.phase", Zero: "Active"}, {Name: "name", Paths: []string{"metadata.name"}}},
@@ -37,125 +50,98 @@ func coreKinds() []*kind.Kind {
 		Subresources: subresources(status(namespace.StatusStrategy),
 			&kind.Subresource{Name: "finalize", Update: namespace.FinalizeStrategy, Verbs: []string{"update"}}),
 	}, {
-		Resource: "configmaps", Name: "ConfigMap", ShortNames: []string{"cm"}, Namespaced: true,
-		Prefix: "configmaps", Storage: v1, Versions: []string{"v1"},
-		New:     func() runtime.Object { return &api.ConfigMap{} },
-		NewList: func() runtime.Object { return &api.ConfigMapList{} },
-		Create:  configmap.Strategy, Update: configmap.Strategy,
-		Attributes: configmap.GetAttrs,
-	}, {
-		Resource: "secrets", Name: "Secret", Namespaced: true,
-		Prefix: "secrets", Storage: v1, Versions: []string{"v1"},
-		New:     func() runtime.Object { return &api.Secret{} },
-		NewList: func() runtime.Object { return &api.SecretList{} },
-		Create:  secret.Strategy, Update: secret.Strategy,
-		Attributes: secret.GetAttrs,
-		Fields:     []kind.Field{{Name: "type", Zero: "Opaque"}},
-	}, {
-		Resource: "pods", Name: "Pod", ShortNames: []string{"po"}, Categories: []string{"all"}, Namespaced: true,
-		Prefix: "pods", Storage: v1, Versions: []string{"v1"},
-		New:     func() runtime.Object { return &api.Pod{} },
-		NewList: func() runtime.Object { return &api.PodList{} },
-		Create:  pod.Strategy, Update: pod.Strategy,
-		Attributes: pod.GetAttrs,
-		Fields: []kind.Field{
-			{Name: "spec.nodeName"}, {Name: "spec.restartPolicy", Zero: "Always"}, {Name: "spec.schedulerName", Zero: "default-scheduler"},
-			{Name: "spec.serviceAccountName"}, {Name: "spec.hostNetwork", Zero: "false"},
-			{Name: "status.phase"}, {Name: "status.nominatedNodeName"},
-			{Name: "status.podIP", Paths: []string{"status.podIPs.ip", "status.podIP"}},
-		},
-		Index:         []string{"spec.nodeName"},
-		ReturnDeleted: true,
-		Subresources:  subresources(status(pod.StatusStrategy)),
-	}, {
-		Resource: "services", Name: "Service", ShortNames: []string{"svc"}, Categories: []string{"all"}, Namespaced: true,
-		Prefix: "services/specs", Storage: v1, Versions: []string{"v1"},
-		New:     func() runtime.Object { return &api.Service{} },
-		NewList: func() runtime.Object { return &api.ServiceList{} },
-		Create:  service.Strategy, Update: service.Strategy,
-		Attributes:    service.GetAttrs,
-		Fields:        []kind.Field{{Name: "spec.clusterIP"}, {Name: "spec.type", Zero: "ClusterIP"}},
-		ReturnDeleted: true,
-		Subresources:  subresources(status(service.StatusStrategy)),
-	}, {
-		Resource: "serviceaccounts", Name: "ServiceAccount", ShortNames: []string{"sa"}, Namespaced: true,
-		Prefix: "serviceaccounts", Storage: v1, Versions: []string{"v1"},
-		New:     func() runtime.Object { return &api.ServiceAccount{} },
-		NewList: func() runtime.Object { return &api.ServiceAccountList{} },
-		Create:  serviceaccount.Strategy, Update: serviceaccount.Strategy,
-		ReturnDeleted: true,
-	}, {
-		Resource: "nodes", Name: "Node", ShortNames: []string{"no"},
-		Prefix: "minions", Storage: v1, Versions: []string{"v1"},
-		New:     func() runtime.Object { return &api.Node{} },
-		NewList: func() runtime.Object { return &api.NodeList{} },
-		Create:  node.Strategy, Update: node.Strategy,
-		Attributes:   node.GetAttrs,
-		Fields:       []kind.Field{{Name: "spec.unschedulable", Zero: "false"}},
-		Subresources: subresources(status(node.StatusStrategy)),
+		Resource: "nodes", Name: "Node", ShortNames: []string{"no"}, Prefix: "minions",
+		New: object[api.Node], NewList: object[api.NodeList],
+		Create: node.Strategy, Update: node.Strategy,
+		Attributes: node.GetAttrs,
+		Fields:     []kind.Field{{Name: "spec.unschedulable", Zero: "false"}},
+		Subresources: subresources(status(node.StatusStrategy),
+			b.action("nodes", "proxy", b.coreFace("NodeProxyOptions", object[api.NodeProxyOptions]), proxyVerbs()...)),
 	}, {
 		Resource: "events", Name: "Event", ShortNames: []string{"ev"}, Namespaced: true,
-		Prefix: "events", Storage: v1, Versions: []string{"v1"},
-		New:     func() runtime.Object { return &api.Event{} },
-		NewList: func() runtime.Object { return &api.EventList{} },
-		Create:  event.Strategy, Update: event.Strategy,
+		New: object[api.Event], NewList: object[api.EventList],
+		Create: event.Strategy, Update: event.Strategy,
 		Attributes: event.GetAttrs,
-		Fields: []kind.Field{
-			{Name: "involvedObject.kind"}, {Name: "involvedObject.namespace"}, {Name: "involvedObject.name"},
-			{Name: "involvedObject.uid"}, {Name: "involvedObject.apiVersion"}, {Name: "involvedObject.resourceVersion"},
-			{Name: "involvedObject.fieldPath"}, {Name: "reason"}, {Name: "type"},
-			{Name: "reportingComponent"}, {Name: "source", Paths: []string{"source.component", "reportingComponent"}},
-		},
-		EventTTL: true,
+		Fields:     eventFields(),
+		EventTTL:   true,
+	}, {
+		Resource: "componentstatuses", Name: "ComponentStatus", ShortNames: []string{"cs"},
+		New: object[api.ComponentStatus], NewList: object[api.ComponentStatusList],
+		Virtual: b.virtual(api.GroupName, "componentstatuses", object[api.ComponentStatus]),
+		Verbs:   []string{"get", "list"},
 	}}
 }
 
-// A namespace leaves in two steps (registry/core/namespace/storage/storage.go): the first delete marks it as terminating, and
-// it can be removed once somebody has emptied spec.finalizers, through its finalize subresource.
-
-func terminateNamespace(existing runtime.Object, options *metav1.DeleteOptions) {
-	ns := existing.(*api.Namespace)
-	if ns.DeletionTimestamp.IsZero() {
-		now := metav1.Now()
-		ns.DeletionTimestamp = &now
+func eventFields() []kind.Field {
+	return []kind.Field{
+		{Name: "involvedObject.kind"}, {Name: "involvedObject.namespace"}, {Name: "involvedObject.name"},
+		{Name: "involvedObject.uid"}, {Name: "involvedObject.apiVersion"}, {Name: "involvedObject.resourceVersion"},
+		{Name: "involvedObject.fieldPath"}, {Name: "reason"}, {Name: "type"},
+		{Name: "reportingComponent"}, {Name: "source", Paths: []string{"source.component", "reportingComponent"}},
 	}
-	ns.Status.Phase = api.NamespaceTerminating
-	ns.Finalizers = withFinalizer(ns.Finalizers, metav1.FinalizerOrphanDependents, wants(options, metav1.DeletePropagationOrphan, true))
-	ns.Finalizers = withFinalizer(ns.Finalizers, metav1.FinalizerDeleteDependents, wants(options, metav1.DeletePropagationForeground, false))
 }
 
-// wants tells whether the options ask for a propagation policy; nil means that they do not say.
-func wants(options *metav1.DeleteOptions, policy metav1.DeletionPropagation, orphan bool) *bool {
-	//lint:ignore SA1019 clients still send orphanDependents
-	if old := options.OrphanDependents; old != nil {
-		result := *old == orphan
-		return &result
-	}
-	if options.PropagationPolicy == nil {
-		return nil
-	}
-	result := *options.PropagationPolicy == policy
-	return &result
+func (b *builder) coreConfiguration() []*kind.Kind {
+	tokenRequest := b.face(authenticationv1.SchemeGroupVersion.WithKind("TokenRequest"), object[authentication.TokenRequest])
+	return []*kind.Kind{{
+		Resource: "configmaps", Name: "ConfigMap", ShortNames: []string{"cm"}, Namespaced: true,
+		New: object[api.ConfigMap], NewList: object[api.ConfigMapList],
+		Create: configmap.Strategy, Update: configmap.Strategy,
+		Attributes: configmap.GetAttrs,
+	}, {
+		Resource: "secrets", Name: "Secret", Namespaced: true,
+		New: object[api.Secret], NewList: object[api.SecretList],
+		Create: secret.Strategy, Update: secret.Strategy,
+		Attributes: secret.GetAttrs,
+		Fields:     []kind.Field{{Name: "type", Zero: "Opaque"}},
+	}, {
+		Resource: "serviceaccounts", Name: "ServiceAccount", ShortNames: []string{"sa"}, Namespaced: true,
+		New: object[api.ServiceAccount], NewList: object[api.ServiceAccountList],
+		Create: serviceaccount.Strategy, Update: serviceaccount.Strategy,
+		ReturnDeleted: true,
+		Subresources:  subresources(b.action("serviceaccounts", "token", tokenRequest, "create")),
+	}, {
+		Resource: "limitranges", Name: "LimitRange", ShortNames: []string{"limits"}, Namespaced: true,
+		New: object[api.LimitRange], NewList: object[api.LimitRangeList],
+		Create: limitrange.Strategy, Update: limitrange.Strategy,
+		Columns: rest.NewDefaultTableConvertor(api.Resource("limitranges")),
+	}, {
+		Resource: "resourcequotas", Name: "ResourceQuota", ShortNames: []string{"quota"}, Namespaced: true,
+		New: object[api.ResourceQuota], NewList: object[api.ResourceQuotaList],
+		Create: resourcequota.Strategy, Update: resourcequota.Strategy,
+		ReturnDeleted: true,
+		Subresources:  subresources(status(resourcequota.StatusStrategy)),
+	}}
 }
 
-func withFinalizer(finalizers []string, name string, want *bool) []string {
-	if want == nil {
-		return finalizers
-	}
-	var result []string
-	for _, f := range finalizers {
-		if f != name {
-			result = append(result, f)
-		}
-	}
-	if *want {
-		result = append(result, name)
-	}
-	return result
+func (b *builder) coreVolumes() []*kind.Kind {
+	name := []kind.Field{{Name: "name", Paths: []string{"metadata.name"}}} // a bug of upstream's that clients depend on
+	return []*kind.Kind{{
+		Resource: "persistentvolumes", Name: "PersistentVolume", ShortNames: []string{"pv"},
+		New: object[api.PersistentVolume], NewList: object[api.PersistentVolumeList],
+		Create: persistentvolume.Strategy, Update: persistentvolume.Strategy,
+		Attributes:    persistentvolume.GetAttrs,
+		Fields:        name,
+		ReturnDeleted: true,
+		Subresources:  subresources(status(persistentvolume.StatusStrategy)),
+	}, {
+		Resource: "persistentvolumeclaims", Name: "PersistentVolumeClaim", ShortNames: []string{"pvc"}, Namespaced: true,
+		New: object[api.PersistentVolumeClaim], NewList: object[api.PersistentVolumeClaimList],
+		Create: persistentvolumeclaim.Strategy, Update: persistentvolumeclaim.Strategy,
+		Attributes:    persistentvolumeclaim.GetAttrs,
+		Fields:        name,
+		OnRead:        fillDataSources,
+		ReturnDeleted: true,
+		Subresources:  subresources(status(persistentvolumeclaim.StatusStrategy)),
+	}}
 }
 
-func namespaceFinalized(existing runtime.Object) bool {
-	return len(existing.(*api.Namespace).Spec.Finalizers) == 0
+// fillDataSources sets dataSourceRef of claims that were stored before it was set at creation
+// (registry/core/persistentvolumeclaim/storage/storage.go, defaultOnRead).
+func fillDataSources(obj runtime.Object) {
+	pvcutil.NormalizeDataSources(&obj.(*api.PersistentVolumeClaim).Spec)
 }
 
-func namespaceNotFinalized(obj, _ runtime.Object) bool { return !namespaceFinalized(obj) }
+func (b *builder) coreFace(name string, newObject func() runtime.Object) *kind.Resource {
+	return b.face(corev1.SchemeGroupVersion.WithKind(name), newObject)
+}

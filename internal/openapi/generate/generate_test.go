@@ -287,7 +287,7 @@ func checkComplete(t *testing.T, name string, doc document) {
 // Every verb of every kind has its operation, and no operation is left that is not served.
 func TestOperations(t *testing.T) {
 	t.Parallel()
-	kinds, err := builtin.Kinds()
+	kinds, err := builtin.Kinds(builtin.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

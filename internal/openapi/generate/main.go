@@ -61,7 +61,7 @@ func run(dir string) error {
 
 // builtinDocuments returns the documents for the built-in kinds by name: "v2", "v3/apis__apps__v1".
 func builtinDocuments() (map[string]document, error) {
-	kinds, err := builtin.Kinds()
+	kinds, err := builtin.Kinds(builtin.Options{})
 	if err != nil {
 		return nil, err
 	}
