@@ -6,14 +6,19 @@ import (
 	"embed"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/munnerz/goautoneg"
+
+	"github.com/kayak-k8s/kayak/internal/kind"
+	"github.com/kayak-k8s/kayak/internal/openapi/edit"
 )
 
 // files are what the command in generate wrote; it says how they are named.
@@ -21,28 +26,101 @@ import (
 //go:embed documents
 var files embed.FS
 
-// hashes has a line for each document: its name, a space, the SHA-512 of its JSON.
+// listing has a line for each of them: the name of the document, what it was pruned by (edit.Signature), the SHA-512 of its
+// JSON, and the name of its files. Of the lines of one document the last has the most in it.
 //
-//go:embed documents/hashes.txt
-var hashes string
+//go:embed documents/index.txt
+var listing string
+
+// variant is a document for one set of kinds.
+type variant struct{ signature, hash, file string }
+
+// embedded returns the variants of each document, by its name.
+func embedded() map[string][]variant {
+	documents := map[string][]variant{}
+	for line := range strings.Lines(listing) {
+		fields := strings.Fields(line)
+		documents[fields[0]] = append(documents[fields[0]], variant{fields[1], fields[2], fields[3]})
+	}
+	return documents
+}
 
 // document is one document in its two forms.
 type document struct {
-	name string // of the files, without the form: "v3/apis__apps__v1"
-	hash string
-	// url is the path with the hash, for documents that have one.
-	url string
+	version string // "v2" or "v3"
+	// path is where it is served, for documents whose URLs have their hash in them.
+	path string
+	// content finds or makes it.
+	content func() (*content, error)
 }
 
-// embedded returns the document with a name, or nil.
-func embedded(name string) *document {
-	for line := range strings.Lines(hashes) {
-		if hash, ok := strings.CutPrefix(line, name+" "); ok {
-			return &document{name: name, hash: strings.TrimSpace(hash)}
+// content is a document's forms, compressed, by their extensions.
+type content struct {
+	hash string
+	open func(extension string) (io.ReadSeeker, error)
+}
+
+// choose returns a document for a table, or nil when the table has nothing that it is about.
+func choose(name string, variants []variant, table *kind.Table) *document {
+	signature, ok := edit.Signature(name, table)
+	if !ok {
+		return nil
+	}
+	for _, v := range variants {
+		if v.signature == signature {
+			return &document{version: name[:2], content: func() (*content, error) { return v.content(), nil }}
 		}
 	}
-	return nil
+	return prunedDocument(name, variants, table)
 }
+
+func (v variant) content() *content {
+	return &content{hash: v.hash, open: func(extension string) (io.ReadSeeker, error) {
+		file, err := files.Open("documents/" + v.file + extension)
+		if err != nil {
+			return nil, err
+		}
+		return file.(io.ReadSeeker), nil // package embed promises it; there is nothing to close
+	}}
+}
+
+// prunedDocument is made from the largest variant when it is first needed, and kept, compressed.
+func prunedDocument(name string, variants []variant, table *kind.Table) *document {
+	return &document{version: name[:2], content: sync.OnceValues(func() (*content, error) {
+		source, err := variants[len(variants)-1].content().open(".json.gz")
+		if err != nil {
+			return nil, err
+		}
+		encoded, err := prune(source, table)
+		if err != nil {
+			return nil, fmt.Errorf("cannot prune the OpenAPI document %s: %w", name, err)
+		}
+		bodies := map[string][]byte{".json.gz": encoded.JSON, ".pb.gz": encoded.Protobuf}
+		return &content{hash: encoded.Hash, open: func(extension string) (io.ReadSeeker, error) {
+			return bytes.NewReader(bodies[extension]), nil
+		}}, nil
+	})}
+}
+
+func prune(source io.Reader, table *kind.Table) (edit.Encoded, error) {
+	reader, err := gzip.NewReader(source)
+	if err != nil {
+		return edit.Encoded{}, err
+	}
+	body, err := io.ReadAll(reader)
+	if err != nil {
+		return edit.Encoded{}, err
+	}
+	doc, err := edit.Parse(body)
+	if err != nil {
+		return edit.Encoded{}, err
+	}
+	doc.Prune(table)
+	return doc.Encode()
+}
+
+// url is the path with the hash.
+func (d *document) url(hash string) string { return d.path + "?hash=" + hash }
 
 // form is one of the forms that a document can be had in.
 type form struct {
@@ -52,8 +130,7 @@ type form struct {
 }
 
 func (d *document) forms() [2]form {
-	version := d.name[:2]
-	spec := "com.github.proto-openapi.spec." + version
+	spec := "com.github.proto-openapi.spec." + d.version
 	return [2]form{
 		{[]string{"json"}, "application/json", ".json.gz"},
 		// The second was the name before it had to be a valid one.
@@ -88,17 +165,21 @@ func (d *document) serve(w http.ResponseWriter, r *http.Request, modified time.T
 		w.WriteHeader(http.StatusNotAcceptable)
 		return nil
 	}
-	content, encoding, err := d.open(f, r.Header)
+	content, err := d.content()
+	if err != nil {
+		return err
+	}
+	body, encoding, err := content.form(f, r.Header)
 	if err != nil {
 		return err
 	}
 	header := w.Header()
 	header["Vary"] = vary
 	header.Set("Content-Type", f.contentType)
-	header.Set("Etag", strconv.Quote(d.hash))
-	if hash := r.URL.Query().Get("hash"); d.url != "" && hash != "" {
-		if hash != d.hash {
-			http.Redirect(w, r, d.url, http.StatusMovedPermanently)
+	header.Set("Etag", strconv.Quote(content.hash))
+	if hash := r.URL.Query().Get("hash"); d.path != "" && hash != "" {
+		if hash != content.hash {
+			http.Redirect(w, r, d.url(content.hash), http.StatusMovedPermanently)
 			return nil
 		}
 		header.Set("Cache-Control", "public, immutable")
@@ -107,18 +188,17 @@ func (d *document) serve(w http.ResponseWriter, r *http.Request, modified time.T
 	if encoding != "" {
 		header.Set("Content-Encoding", encoding)
 	}
-	http.ServeContent(w, r, "", modified, content)
+	http.ServeContent(w, r, "", modified, body)
 	return nil
 }
 
-// open returns a form of the document and its content encoding: gzip, as it is embedded, for those who accept that, and
-// otherwise none. Then it is decompressed while it is read; or at once, for the few who want a range of it.
-func (d *document) open(f form, request http.Header) (content io.ReadSeeker, encoding string, err error) {
-	opened, err := files.Open("documents/" + d.name + f.extension)
+// form returns a form of the document and its content encoding: gzip, as it is at hand, for those who accept that, and otherwise
+// none. Then it is decompressed while it is read; or at once, for the few who want a range of it.
+func (c *content) form(f form, request http.Header) (body io.ReadSeeker, encoding string, err error) {
+	file, err := c.open(f.extension)
 	if err != nil {
 		return nil, "", err
 	}
-	file := opened.(io.ReadSeeker) // package embed promises it; there is nothing to close
 	ranges := request.Get("Range") != ""
 	if !ranges && acceptsGzip(request) {
 		return file, "gzip", nil
@@ -134,8 +214,8 @@ func (d *document) open(f form, request http.Header) (content io.ReadSeeker, enc
 	if !ranges {
 		return &inflater{reader, size}, "", nil
 	}
-	body, err := io.ReadAll(reader)
-	return bytes.NewReader(body), "", err
+	all, err := io.ReadAll(reader)
+	return bytes.NewReader(all), "", err
 }
 
 // decompressedSize reads the size at the end of a gzip file (RFC 1952, ISIZE) and leaves the file at its beginning.

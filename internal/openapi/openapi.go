@@ -3,15 +3,17 @@
 //	/openapi/v3                          which documents there are, with URLs that clients can cache for good
 //	/openapi/v3/api/v1                   the document of the core group
 //	/openapi/v3/apis/{group}/{version}   the document of another group version
+//	/openapi/v3/version, ...             small ones: api, apis, apis/{group}, version
 //	/openapi/v2                          everything in one document of the older OpenAPI version
 //
 // kubectl reads them to explain fields, to make patches, and to learn whether the server validates fields. Each can be had in
 // JSON and in protobuf ("application/com.github.proto-openapi.spec.v3.v1.0+protobuf").
 //
-// Nothing is computed here. The documents are written ahead by the command in generate, from upstream's, and are part of the
-// binary in compressed form (documents/). A client that accepts gzip gets these bytes as they are; for others they are
-// decompressed on the way out, and nothing is kept. The kinds of the table decide which of the documents of v3 are listed and
-// served. That of v2 is for the built-in kinds, as they were when it was written.
+// Documents are not built here. They are written ahead by the command in generate, from upstream's, and are part of the binary in
+// compressed form (documents/). A client that accepts gzip gets these bytes as they are; for others they are decompressed on the
+// way out, and nothing is kept. There are documents for the usual sets of kinds: kube-apiserver's defaults, with betas, with
+// everything. For a server whose --runtime-config makes another set, those documents that differ are made from the largest one,
+// by taking out what is not served (package edit), when somebody first asks for them.
 //
 // # Caching
 //
@@ -24,7 +26,7 @@
 // k8s.io/kube-openapi/pkg/handler3 and handler; the aggregator stands before the first
 // (k8s.io/kube-aggregator/pkg/controllers/openapiv3/aggregator). Answers are the same, any method included, but for these:
 //
-//   - the index has group versions only, not the documents of "version", "api", "apis" and "apis/{group}";
+//   - the documents of /logs and of service account keys are not there;
 //   - the index has an ETag, as handler3 gives it one; the aggregator does not;
 //   - documents of v3 are sent with gzip to those who accept it, as upstream does for v2 only;
 //   - an Accept header without a media type (",") gets 406 everywhere; upstream answers with an empty 200 for v3;
@@ -39,6 +41,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/kayak-k8s/kayak/internal/kind"
@@ -59,33 +62,41 @@ type Handler struct {
 	v2 *document
 	v3 map[string]*document // by what follows /openapi/v3/ in the path
 
-	index     []byte
-	indexETag string
+	// index is made when it is first asked for: it has the hash of every document.
+	index func() (*indexDocument, error)
 	// modified is when the documents began to be served.
 	modified time.Time
 }
 
-// New returns a handler for a table; it decompresses nothing. Group versions without a document are not listed.
+// New returns a handler for a table; it decompresses nothing.
 func New(table *kind.Table) *Handler {
-	h := &Handler{v2: embedded("v2"), v3: map[string]*document{}, modified: time.Now()}
-	for _, group := range table.Groups() {
-		for _, version := range table.GroupVersions(group) {
-			path := "apis/" + group + "/" + version
-			if group == "" {
-				path = "api/" + version
-			}
-			if doc := embedded("v3/" + strings.ReplaceAll(path, "/", "__")); doc != nil {
-				doc.url = v3Path + "/" + path + "?hash=" + doc.hash
-				h.v3[path] = doc
-			}
+	h := &Handler{v3: map[string]*document{}, modified: time.Now()}
+	for name, variants := range embedded() {
+		doc := choose(name, variants, table)
+		if name == "v2" {
+			h.v2 = doc
+			continue
+		}
+		path := strings.ReplaceAll(strings.TrimPrefix(name, "v3/"), "__", "/")
+		if doc != nil {
+			doc.path = v3Path + "/" + path
+			h.v3[path] = doc
 		}
 	}
-	h.index, h.indexETag = index(h.v3)
+	if h.v2 == nil { // a table without any kind
+		h.v2 = prunedDocument("v2", embedded()["v2"], table)
+	}
+	h.index = sync.OnceValues(func() (*indexDocument, error) { return newIndex(h.v3) })
 	return h
 }
 
-// index encodes the document that lists those of v3, and its ETag.
-func index(documents map[string]*document) ([]byte, string) {
+// indexDocument lists the documents of v3.
+type indexDocument struct {
+	body []byte
+	etag string
+}
+
+func newIndex(documents map[string]*document) (*indexDocument, error) {
 	type entry struct {
 		ServerRelativeURL string `json:"serverRelativeURL"`
 	}
@@ -93,13 +104,14 @@ func index(documents map[string]*document) ([]byte, string) {
 		Paths map[string]entry `json:"paths"`
 	}{map[string]entry{}}
 	for path, doc := range documents {
-		list.Paths[path] = entry{doc.url}
+		content, err := doc.content()
+		if err != nil {
+			return nil, err
+		}
+		list.Paths[path] = entry{doc.url(content.hash)}
 	}
 	body, err := json.Marshal(list)
-	if err != nil {
-		panic(err) // there are only strings in it
-	}
-	return body, fmt.Sprintf(`"%X"`, sha512.Sum512(body))
+	return &indexDocument{body, fmt.Sprintf(`"%X"`, sha512.Sum512(body))}, err
 }
 
 // Paths lists the paths that are served, as the index at "/" names them.
@@ -112,8 +124,7 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request) error {
 	case v2Path:
 		return h.v2.serve(w, r, h.modified)
 	case v3Path:
-		h.serveIndex(w, r)
-		return nil
+		return h.serveIndex(w, r)
 	}
 	path, ok := strings.CutPrefix(r.URL.Path, v3Path+"/")
 	if !ok {
@@ -127,8 +138,13 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request) error {
 }
 
 // serveIndex does not look at Accept. The media type is what the aggregator gets when it lets net/http guess.
-func (h *Handler) serveIndex(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) serveIndex(w http.ResponseWriter, r *http.Request) error {
+	index, err := h.index()
+	if err != nil {
+		return err
+	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Etag", h.indexETag)
-	http.ServeContent(w, r, "", h.modified, bytes.NewReader(h.index))
+	w.Header().Set("Etag", index.etag)
+	http.ServeContent(w, r, "", h.modified, bytes.NewReader(index.body))
+	return nil
 }

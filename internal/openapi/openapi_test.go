@@ -17,6 +17,7 @@ import (
 	"time"
 
 	openapiv2 "github.com/google/gnostic-models/openapiv2"
+	openapiv3 "github.com/google/gnostic-models/openapiv3"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -29,6 +30,8 @@ import (
 
 	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/kind/builtin"
+	"github.com/kayak-k8s/kayak/internal/openapi/edit"
+	"github.com/kayak-k8s/kayak/internal/runtimeconfig"
 )
 
 const (
@@ -48,7 +51,17 @@ func builtinKinds(t testing.TB) []*kind.Kind {
 
 func builtinHandler(t testing.TB) *Handler {
 	t.Helper()
-	return New(kind.NewTable(builtinKinds(t)...))
+	return New(defaultTable(t))
+}
+
+// defaultTable has what kube-apiserver serves by default.
+func defaultTable(t testing.TB) *kind.Table {
+	t.Helper()
+	config, err := runtimeconfig.Parse(nil, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kind.NewTable(builtinKinds(t)...).Select(config.Enabled)
 }
 
 // do makes a request with headers given in pairs.
@@ -259,7 +272,7 @@ func TestPaths(t *testing.T) {
 	t.Parallel()
 	h := builtinHandler(t)
 	for _, path := range []string{
-		"/openapi/v3/", "/openapi/v3/apis/apps/v1/", "/openapi/v3/apis/apps", "/openapi/v3/apis/apps/v1beta1",
+		"/openapi/v3/", "/openapi/v3/apis/apps/v1/", "/openapi/v3/apis/app", "/openapi/v3/apis/apps/v1beta1",
 		"/openapi/v3//api/v1", "/openapi/v3/api__v1", "/openapi/v3/../v2",
 	} {
 		if w := do(t, h, "GET", path); w.Code != http.StatusNotFound || w.Body.Len() > 0 || len(w.Header()) > 0 {
@@ -303,11 +316,11 @@ func TestIndex(t *testing.T) {
 	if diff := cmp.Diff(want, w.Header()); diff != "" || w.Code != http.StatusOK {
 		t.Errorf("%d, headers (-want +got)\n%s", w.Code, diff)
 	}
-	body := fmt.Sprintf(`{"paths":{"api/v1":{"serverRelativeURL":"/openapi/v3/api/v1?hash=%s"},`+
-		`"apis/apps/v1":{"serverRelativeURL":"/openapi/v3/apis/apps/v1?hash=%s"}}}`,
-		hashOf(stored(t, "v3/api__v1.json.gz")), hashOf(stored(t, "v3/apis__apps__v1.json.gz")))
-	if got := w.Body.String(); got != body {
-		t.Errorf("got %s\nwant %s", got, body)
+	for path, file := range map[string]string{"api/v1": "api__v1", "apis/apps/v1": "apis__apps__v1", "apis/apps": "apis__apps"} {
+		entry := fmt.Sprintf(`"%s":{"serverRelativeURL":"/openapi/v3/%s?hash=%s"}`, path, path, hashOf(stored(t, "v3/"+file+".json.gz")))
+		if got := w.Body.String(); !strings.Contains(got, entry) {
+			t.Errorf("got %s\nwant in it %s", got, entry)
+		}
 	}
 	if w := do(t, h, "GET", "/openapi/v3", "If-None-Match", want.Get("Etag")); w.Code != http.StatusNotModified {
 		t.Errorf("with its ETag: %d", w.Code)
@@ -324,7 +337,7 @@ func TestTableDecides(t *testing.T) {
 		Storage: schema.GroupVersion{Group: "example.com", Version: "v1"}, Codec: &kind.Codec{Creater: runtime.NewScheme()},
 	}
 	h := New(kind.NewTable(append(core, custom)...))
-	if diff := cmp.Diff([]string{"api/v1"}, listed(t, h)); diff != "" {
+	if diff := cmp.Diff([]string{"api", "api/v1", "apis", "version"}, listed(t, h)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 	for _, path := range []string{apps, "/openapi/v3/apis/example.com/v1"} {
@@ -332,9 +345,57 @@ func TestTableDecides(t *testing.T) {
 			t.Errorf("%s: %d", path, w.Code)
 		}
 	}
-	w := do(t, New(kind.NewTable()), "GET", "/openapi/v3")
-	if got := w.Body.String(); got != `{"paths":{}}` {
-		t.Errorf("without kinds: %s", got)
+	if diff := cmp.Diff([]string{"api", "apis", "version"}, listed(t, New(kind.NewTable()))); diff != "" {
+		t.Errorf("without kinds (-want +got)\n%s", diff)
+	}
+}
+
+// A server with a set of kinds that nobody has foreseen has documents about what it serves, and only that.
+func TestPruned(t *testing.T) {
+	t.Parallel()
+	all := kind.NewTable(builtinKinds(t)...)
+	h := New(all.Select(func(gvr schema.GroupVersionResource) bool {
+		return gvr.Version == "v1" && gvr.Resource != "ingresses"
+	}))
+	for _, target := range []string{"/openapi/v2", "/openapi/v3/apis/networking.k8s.io/v1"} {
+		w := do(t, h, "GET", target)
+		body := w.Body.String()
+		if strings.Contains(body, "/ingresses") || strings.Contains(body, "IngressSpec") || strings.Contains(body, "/v1beta1/") {
+			t.Errorf("%s has what is not served", target)
+		}
+		if !strings.Contains(body, "/networkpolicies") || !strings.Contains(body, "NetworkPolicySpec") {
+			t.Errorf("%s lacks what is served", target)
+		}
+		if got := w.Header().Get("Etag"); got != `"`+hashOf(w.Body.Bytes())+`"` {
+			t.Errorf("%s: ETag %s", target, got)
+		}
+		if w := do(t, h, "GET", target, "Accept-Encoding", "gzip"); string(inflate(t, w.Body.Bytes())) != body {
+			t.Errorf("%s: another document with gzip", target)
+		}
+	}
+	var message openapiv3.Document
+	w := do(t, h, "GET", "/openapi/v3/apis/networking.k8s.io/v1", "Accept", protobufV3)
+	if err := proto.Unmarshal(w.Body.Bytes(), &message); err != nil || len(message.Paths.Path) == 0 {
+		t.Errorf("protobuf: %v", err)
+	}
+}
+
+// The usual configurations are served as they are embedded: nothing is computed.
+func TestForeseen(t *testing.T) {
+	t.Parallel()
+	all := kind.NewTable(builtinKinds(t)...)
+	for _, betas := range []bool{false, true} {
+		config, err := runtimeconfig.Parse(nil, betas)
+		if err != nil {
+			t.Fatal(err)
+		}
+		table := all.Select(config.Enabled)
+		for name, variants := range embedded() {
+			signature, ok := edit.Signature(name, table)
+			if ok && !slices.ContainsFunc(variants, func(v variant) bool { return v.signature == signature }) {
+				t.Errorf("betas %v: %s has to be made", betas, name)
+			}
+		}
 	}
 }
 
@@ -342,13 +403,13 @@ func TestTableDecides(t *testing.T) {
 func TestBuiltinIsComplete(t *testing.T) {
 	t.Parallel()
 	table := kind.NewTable(builtinKinds(t)...)
-	var want []string
+	want := []string{"api", "apis", "version"}
 	for _, k := range table.Kinds() {
 		for _, version := range k.Versions {
 			if k.Group == "" {
 				want = append(want, "api/"+version)
 			} else {
-				want = append(want, "apis/"+k.Group+"/"+version)
+				want = append(want, "apis/"+k.Group, "apis/"+k.Group+"/"+version)
 			}
 		}
 	}
@@ -377,14 +438,22 @@ func client(t *testing.T, h *Handler) *discovery.DiscoveryClient {
 // client-go lists and parses the documents, over real HTTP with its own compression and redirects.
 func TestClientGo(t *testing.T) {
 	t.Parallel()
-	c := client(t, builtinHandler(t))
+	table := defaultTable(t)
+	c := client(t, New(table))
 	root := openapi3.NewRoot(c.OpenAPIV3())
 	versions, err := root.GroupVersions()
 	if err != nil {
 		t.Fatal(err)
 	}
-	slices.SortFunc(versions, func(a, b schema.GroupVersion) int { return strings.Compare(a.Group, b.Group) })
-	want := []schema.GroupVersion{{Version: "v1"}, {Group: "apps", Version: "v1"}}
+	byText := func(a, b schema.GroupVersion) int { return strings.Compare(a.String(), b.String()) }
+	slices.SortFunc(versions, byText)
+	var want []schema.GroupVersion
+	for _, group := range table.Groups() {
+		for _, version := range table.GroupVersions(group) {
+			want = append(want, schema.GroupVersion{Group: group, Version: version})
+		}
+	}
+	slices.SortFunc(want, byText)
 	if diff := cmp.Diff(want, versions); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
@@ -393,7 +462,10 @@ func TestClientGo(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		file := map[string]string{"": "v3/api__v1.json.gz", "apps": "v3/apis__apps__v1.json.gz"}[gv.Group]
+		file := "v3/apis__" + gv.Group + "__" + gv.Version + ".json.gz"
+		if gv.Group == "" {
+			file = "v3/api__v1.json.gz"
+		}
 		gotJSON, err := json.Marshal(got)
 		if err != nil {
 			t.Fatal(err)
@@ -402,7 +474,7 @@ func TestClientGo(t *testing.T) {
 			t.Errorf("%s is not what was sent", gv)
 		}
 	}
-	pod, err := root.GVSpec(versions[0])
+	pod, err := root.GVSpec(schema.GroupVersion{Version: "v1"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,18 +9,19 @@ import (
 	"k8s.io/kube-openapi/pkg/validation/spec"
 	generated "k8s.io/kubernetes/pkg/generated/openapi"
 
+	"github.com/kayak-k8s/kayak/internal/openapi/edit"
 	"github.com/kayak-k8s/kayak/internal/version"
 )
 
 // setFeatures makes a golden document that of a server with the default features.
-func (d document) setFeatures() error {
+func setFeatures(d edit.Document) error {
 	served := version.Info()
-	child(d, "info")["version"] = served.Major + "." + served.Minor
-	objects(d.paths(), dropCBOR)
+	edit.Child(d, "info")["version"] = served.Major + "." + served.Minor
+	edit.Objects(d.Paths(), dropCBOR)
 	definitions := generated.GetOpenAPIDefinitions(func(path string) spec.Ref {
 		return spec.MustCreateRef("#/definitions/" + path)
 	})
-	return addEnums(d.schemas(), definitions)
+	return addEnums(d.Schemas(), definitions)
 }
 
 // dropCBOR takes the media types of CBOR out of an object: in v3 they are fields, in v2 values of lists
@@ -64,7 +65,7 @@ func overlay(target any, from *spec.Schema) {
 	if len(from.Enum) > 0 {
 		schema["enum"], schema["description"] = from.Enum, from.Description
 	}
-	properties := child(schema, "properties")
+	properties := edit.Child(schema, "properties")
 	for name := range from.Properties {
 		property := from.Properties[name]
 		overlay(properties[name], &property)

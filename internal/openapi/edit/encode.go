@@ -1,4 +1,4 @@
-package main
+package edit
 
 import (
 	"bytes"
@@ -6,8 +6,6 @@ import (
 	"crypto/sha512"
 	"encoding/json"
 	"fmt"
-	"slices"
-	"strings"
 
 	openapiv2 "github.com/google/gnostic-models/openapiv2"
 	openapiv3 "github.com/google/gnostic-models/openapiv3"
@@ -16,34 +14,34 @@ import (
 	"k8s.io/kube-openapi/pkg/validation/spec"
 )
 
-// encodeAll returns the files to write, by name.
-func encodeAll(documents map[string]document) (map[string][]byte, error) {
-	files := map[string][]byte{}
-	var hashes []string
-	for name, doc := range documents {
-		body, err := doc.json()
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		message, err := doc.protobuf(body)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		if files[name+".json.gz"], err = compress(body); err != nil {
-			return nil, err
-		}
-		if files[name+".pb.gz"], err = compress(message); err != nil {
-			return nil, err
-		}
-		hashes = append(hashes, fmt.Sprintf("%s %X\n", name, sha512.Sum512(body)))
+// Encoded is a document as it is served.
+type Encoded struct {
+	// JSON and Protobuf are its two forms, compressed with gzip.
+	JSON, Protobuf []byte
+	// Hash is the SHA-512 of the JSON, in upper-case hexadecimal digits: the ETag.
+	Hash string
+}
+
+// Encode encodes a document in both forms.
+func (d Document) Encode() (Encoded, error) {
+	body, err := d.json()
+	if err != nil {
+		return Encoded{}, err
 	}
-	slices.Sort(hashes)
-	files["hashes.txt"] = []byte(strings.Join(hashes, ""))
-	return files, nil
+	message, err := d.protobuf(body)
+	if err != nil {
+		return Encoded{}, err
+	}
+	result := Encoded{Hash: fmt.Sprintf("%X", sha512.Sum512(body))}
+	if result.JSON, err = compress(body); err != nil {
+		return Encoded{}, err
+	}
+	result.Protobuf, err = compress(message)
+	return result, err
 }
 
 // json encodes a document through upstream's types, which decide on the order of fields.
-func (d document) json() ([]byte, error) {
+func (d Document) json() ([]byte, error) {
 	body, err := json.Marshal(d)
 	if err != nil {
 		return nil, err
@@ -63,7 +61,7 @@ func (d document) json() ([]byte, error) {
 }
 
 // protobuf encodes a document, given in JSON, as k8s.io/kube-openapi/pkg/handler and handler3 do.
-func (d document) protobuf(body []byte) ([]byte, error) {
+func (d Document) protobuf(body []byte) ([]byte, error) {
 	var message proto.Message
 	var err error
 	if d.isV2() {

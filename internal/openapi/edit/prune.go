@@ -1,4 +1,4 @@
-package main
+package edit
 
 import (
 	"slices"
@@ -7,9 +7,9 @@ import (
 	"github.com/kayak-k8s/kayak/internal/kind"
 )
 
-// prune takes out what a server with the kinds of a table does not serve, and what is not needed any more without it.
-func (d document) prune(table *kind.Table) {
-	for path, item := range d.paths() {
+// Prune takes out what a server with the kinds of a table does not serve, and what is not needed any more without it.
+func (d Document) Prune(table *kind.Table) {
+	for path, item := range d.Paths() {
 		operations, _ := item.(map[string]any)
 		left := 0
 		for method, operation := range operations {
@@ -25,7 +25,7 @@ func (d document) prune(table *kind.Table) {
 			}
 		}
 		if left == 0 {
-			delete(d.paths(), path)
+			delete(d.Paths(), path)
 		}
 	}
 	d.dropUnreachable()
@@ -94,22 +94,22 @@ func servedBelow(table *kind.Table, group string, segments []string, verb string
 }
 
 // dropUnreachable takes out schemas and parameters that no operation refers to, directly or through others.
-func (d document) dropUnreachable() {
+func (d Document) dropUnreachable() {
 	sections := map[string]map[string]any{
-		"schemas": d.schemas(), "definitions": d.schemas(), "parameters": d.parameters(),
+		"schemas": d.Schemas(), "definitions": d.Schemas(), "parameters": d.Parameters(),
 	}
 	type target struct{ section, name string }
 	seen := map[target]bool{}
 	var follow func(map[string]any)
 	follow = func(object map[string]any) {
-		section, name, ok := reference(object)
+		section, name, ok := Reference(object)
 		if !ok || seen[target{section, name}] {
 			return
 		}
 		seen[target{section, name}] = true
-		objects(sections[section][name], follow)
+		Objects(sections[section][name], follow)
 	}
-	objects(map[string]any(d.paths()), follow)
+	Objects(map[string]any(d.Paths()), follow)
 	for section, members := range sections {
 		if d.isV2() == (section == "schemas") {
 			continue // the other version's name
