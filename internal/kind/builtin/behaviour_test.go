@@ -115,6 +115,24 @@ func checkScaleErrors(t *testing.T, view *kind.View, resource schema.GroupResour
 	}
 }
 
+func TestColumnsOfScale(t *testing.T) {
+	t.Parallel()
+	face := find(t, Options{}, "apps", "deployments").Subresources["scale"].Face
+	scale := &autoscaling.Scale{
+		ObjectMeta: metav1.ObjectMeta{Name: "x"},
+		Spec:       autoscaling.ScaleSpec{Replicas: 3},
+		Status:     autoscaling.ScaleStatus{Replicas: 2},
+	}
+	table, err := face.Table(t.Context(), scale, &metav1.TableOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []any{"x", int64(3), int64(2), "<unknown>"}
+	if diff := cmp.Diff(want, table.Rows[0].Cells); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 func TestScaleOfBadSelector(t *testing.T) {
 	t.Parallel()
 	view := find(t, Options{}, "apps", "deployments").Subresources["scale"].View

@@ -38,8 +38,9 @@ import (
 // builder makes the entries of one call to Kinds.
 type builder struct {
 	Options
-	codecs map[codecKey]*kind.Codec
-	unused map[schema.GroupResource]rest.Storage // those of the options that nothing has asked for so far
+	columns rest.TableConvertor // what upstream's printers know
+	codecs  map[codecKey]*kind.Codec
+	unused  map[schema.GroupResource]rest.Storage // those of the options that nothing has asked for so far
 }
 
 // Kinds returns the built-in kinds, in the order in which discovery lists their groups. Each call makes new values, so servers
@@ -49,10 +50,10 @@ func Kinds(options Options) ([]*kind.Kind, error) {
 	capabilities.Setup(true, 0)
 	b := &builder{
 		Options: options.withDefaults(),
+		columns: printerstorage.TableConvertor{TableGenerator: printers.NewTableGenerator().With(printersinternal.AddHandlers)},
 		codecs:  map[codecKey]*kind.Codec{},
 		unused:  maps.Clone(options.Storages),
 	}
-	columns := printerstorage.TableConvertor{TableGenerator: printers.NewTableGenerator().With(printersinternal.AddHandlers)}
 	kinds := b.all()
 	for gr := range b.unused {
 		return nil, fmt.Errorf("there is a storage for %s, which is no action, review or the like", gr)
@@ -62,7 +63,7 @@ func Kinds(options Options) ([]*kind.Kind, error) {
 			k.Codec = b.codec(k)
 		}
 		if k.Columns == nil {
-			k.Columns = columns
+			k.Columns = b.columns
 		}
 	}
 	return kinds, nil
@@ -137,7 +138,9 @@ func (b *builder) action(resource, name string, face *kind.Resource, verbs ...st
 
 // face is what bodies of a subresource are, when that is not the object itself.
 func (b *builder) face(gvk schema.GroupVersionKind, newObject func() runtime.Object) *kind.Resource {
-	return kind.Face(gvk, b.codecFor(gvk.GroupVersion(), gvk.Group), newObject)
+	face := kind.Face(gvk, b.codecFor(gvk.GroupVersion(), gvk.Group), newObject)
+	face.Columns = b.columns
+	return face
 }
 
 // virtual serves a kind that is not stored with what the options have for it.
