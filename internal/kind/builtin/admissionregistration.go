@@ -15,20 +15,20 @@ import (
 func (b *builder) admissionregistration() []*kind.Kind {
 	extensions := []string{"api-extensions"}
 	mutating := []string{"v1", "v1beta1", "v1alpha1"}
-	mutatingPolicy := mutatingadmissionpolicy.NewStrategy(b.Authorizer, b.Resolver)
-	mutatingBinding := mutatingadmissionpolicybinding.NewStrategy(b.Authorizer, policies{b.Options}, b.Resolver)
-	validatingPolicy := validatingadmissionpolicy.NewStrategy(b.Authorizer, b.Resolver)
-	validatingBinding := validatingadmissionpolicybinding.NewStrategy(b.Authorizer, policies{b.Options}, b.Resolver)
+	mutatingPolicyStrategy := mutatingadmissionpolicy.NewStrategy(b.Authorizer, b.Resolver)
+	mutatingBindingStrategy := mutatingadmissionpolicybinding.NewStrategy(b.Authorizer, policies{b.Options}, b.Resolver)
+	validatingPolicyStrategy := validatingadmissionpolicy.NewStrategy(b.Authorizer, b.Resolver)
+	validatingBindingStrategy := validatingadmissionpolicybinding.NewStrategy(b.Authorizer, policies{b.Options}, b.Resolver)
 	return inGroup(admissionregistration.GroupName, &kind.Kind{
 		Resource: "mutatingadmissionpolicies", Name: "MutatingAdmissionPolicy", Categories: extensions, Versions: mutating,
 		New:     object[admissionregistration.MutatingAdmissionPolicy],
 		NewList: object[admissionregistration.MutatingAdmissionPolicyList],
-		Create:  mutatingPolicy, Update: mutatingPolicy,
+		Create:  mutatingPolicyStrategy, Update: mutatingPolicyStrategy,
 	}, &kind.Kind{
 		Resource: "mutatingadmissionpolicybindings", Name: "MutatingAdmissionPolicyBinding", Categories: extensions, Versions: mutating,
 		New:     object[admissionregistration.MutatingAdmissionPolicyBinding],
 		NewList: object[admissionregistration.MutatingAdmissionPolicyBindingList],
-		Create:  mutatingBinding, Update: mutatingBinding,
+		Create:  mutatingBindingStrategy, Update: mutatingBindingStrategy,
 	}, &kind.Kind{
 		Resource: "mutatingwebhookconfigurations", Name: "MutatingWebhookConfiguration", Categories: extensions,
 		New:     object[admissionregistration.MutatingWebhookConfiguration],
@@ -38,13 +38,13 @@ func (b *builder) admissionregistration() []*kind.Kind {
 		Resource: "validatingadmissionpolicies", Name: "ValidatingAdmissionPolicy", Categories: extensions,
 		New:     object[admissionregistration.ValidatingAdmissionPolicy],
 		NewList: object[admissionregistration.ValidatingAdmissionPolicyList],
-		Create:  validatingPolicy, Update: validatingPolicy,
-		Subresources: subresources(status(validatingadmissionpolicy.NewStatusStrategy(validatingPolicy))),
+		Create:  validatingPolicyStrategy, Update: validatingPolicyStrategy,
+		Subresources: subresources(status(validatingadmissionpolicy.NewStatusStrategy(validatingPolicyStrategy))),
 	}, &kind.Kind{
 		Resource: "validatingadmissionpolicybindings", Name: "ValidatingAdmissionPolicyBinding", Categories: extensions,
 		New:     object[admissionregistration.ValidatingAdmissionPolicyBinding],
 		NewList: object[admissionregistration.ValidatingAdmissionPolicyBindingList],
-		Create:  validatingBinding, Update: validatingBinding,
+		Create:  validatingBindingStrategy, Update: validatingBindingStrategy,
 	}, &kind.Kind{
 		Resource: "validatingwebhookconfigurations", Name: "ValidatingWebhookConfiguration", Categories: extensions,
 		New:     object[admissionregistration.ValidatingWebhookConfiguration],

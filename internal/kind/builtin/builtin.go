@@ -20,6 +20,8 @@
 package builtin
 
 import (
+	"fmt"
+	"maps"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -36,23 +38,32 @@ import (
 // builder makes the entries of one call to Kinds.
 type builder struct {
 	Options
-	codecs map[codecKey]*kind.Codec
+	columns rest.TableConvertor // what upstream's printers know
+	codecs  map[codecKey]*kind.Codec
+	unused  map[schema.GroupResource]rest.Storage // those of the options that nothing has asked for so far
 }
 
 // Kinds returns the built-in kinds, in the order in which discovery lists their groups. Each call makes new values, so servers
-// in one process share nothing that is theirs.
+// in one process share nothing that is theirs. It is an error when the options have a storage for what is not there.
 func Kinds(options Options) ([]*kind.Kind, error) {
 	// Upstream keeps this in a process-wide variable; the first caller decides, and kayak has only one opinion.
 	capabilities.Setup(true, 0)
-	b := &builder{Options: options.withDefaults(), codecs: map[codecKey]*kind.Codec{}}
-	columns := printerstorage.TableConvertor{TableGenerator: printers.NewTableGenerator().With(printersinternal.AddHandlers)}
+	b := &builder{
+		Options: options.withDefaults(),
+		columns: printerstorage.TableConvertor{TableGenerator: printers.NewTableGenerator().With(printersinternal.AddHandlers)},
+		codecs:  map[codecKey]*kind.Codec{},
+		unused:  maps.Clone(options.Storages),
+	}
 	kinds := b.all()
+	for gr := range b.unused {
+		return nil, fmt.Errorf("there is a storage for %s, which is no action, review or the like", gr)
+	}
 	for _, k := range kinds {
 		if k.Codec == nil {
 			k.Codec = b.codec(k)
 		}
 		if k.Columns == nil {
-			k.Columns = columns
+			k.Columns = b.columns
 		}
 	}
 	return kinds, nil
@@ -122,20 +133,27 @@ func status(strategy rest.RESTUpdateStrategy) *kind.Subresource {
 // action is a subresource that does something; its implementation comes with the options, as "pods/exec".
 func (b *builder) action(resource, name string, face *kind.Resource, verbs ...string) *kind.Subresource {
 	gr := schema.GroupResource{Resource: resource + "/" + name}
-	return &kind.Subresource{Name: name, Face: face, Storage: b.Storages[gr], Verbs: verbs}
+	return &kind.Subresource{Name: name, Face: face, Storage: b.take(gr), Verbs: verbs}
 }
 
 // face is what bodies of a subresource are, when that is not the object itself.
 func (b *builder) face(gvk schema.GroupVersionKind, newObject func() runtime.Object) *kind.Resource {
-	return kind.Face(gvk, b.codecFor(gvk.GroupVersion(), gvk.Group), newObject)
+	face := kind.Face(gvk, b.codecFor(gvk.GroupVersion(), gvk.Group), newObject)
+	face.Columns = b.columns
+	return face
 }
 
 // virtual serves a kind that is not stored with what the options have for it.
 func (b *builder) virtual(group, resource string, newObject func() runtime.Object) rest.Storage {
-	if storage := b.Storages[schema.GroupResource{Group: group, Resource: resource}]; storage != nil {
+	if storage := b.take(schema.GroupResource{Group: group, Resource: resource}); storage != nil {
 		return storage
 	}
 	return unserved{newObject}
+}
+
+func (b *builder) take(gr schema.GroupResource) rest.Storage {
+	delete(b.unused, gr)
+	return b.Storages[gr]
 }
 
 // unserved stands for an implementation that the options do not have: it has no verb.

@@ -16,8 +16,10 @@ func terminateNamespace(existing runtime.Object, options *metav1.DeleteOptions) 
 		ns.DeletionTimestamp = &now
 	}
 	ns.Status.Phase = api.NamespaceTerminating
-	ns.Finalizers = withFinalizer(ns.Finalizers, metav1.FinalizerOrphanDependents, wants(options, metav1.DeletePropagationOrphan, true))
-	ns.Finalizers = withFinalizer(ns.Finalizers, metav1.FinalizerDeleteDependents, wants(options, metav1.DeletePropagationForeground, false))
+	orphan := wants(options, metav1.DeletePropagationOrphan, true)
+	foreground := wants(options, metav1.DeletePropagationForeground, false)
+	ns.Finalizers = withFinalizer(ns.Finalizers, metav1.FinalizerOrphanDependents, orphan)
+	ns.Finalizers = withFinalizer(ns.Finalizers, metav1.FinalizerDeleteDependents, foreground)
 }
 
 // wants tells whether the options ask for a propagation policy; nil means that they do not say.

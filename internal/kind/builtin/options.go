@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -12,11 +13,9 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/kubernetes/pkg/apis/admissionregistration"
 	api "k8s.io/kubernetes/pkg/apis/core"
-	k8s_api_v1 "k8s.io/kubernetes/pkg/apis/core/v1"
+	apiv1 "k8s.io/kubernetes/pkg/apis/core/v1"
 	"k8s.io/kubernetes/pkg/registry/admissionregistration/resolver"
 	"k8s.io/utils/clock"
-
-	corev1 "k8s.io/api/core/v1"
 )
 
 // Options are what the kinds need from the server they are part of. The zero value is enough to know the kinds, and to serve
@@ -38,7 +37,7 @@ type Options struct {
 	PrimaryIPFamily api.IPFamily
 	// Storages serve what is not an object in the store, by group and resource: "authentication.k8s.io", "tokenreviews"; for
 	// subresources "", "pods/exec". kind.Kind.Virtual and kind.Subresource.Storage say what they implement. A kind without
-	// one has no working verb; a subresource without one has a nil Storage.
+	// one has no working verb; a subresource without one has a nil Storage. Kinds rejects names that it does not know.
 	Storages map[schema.GroupResource]rest.Storage
 }
 
@@ -80,25 +79,30 @@ func (noResolver) Resolve(gvk schema.GroupVersionKind) (schema.GroupVersionResou
 	return schema.GroupVersionResource{}, errors.New("the resource of a kind cannot be found here: " + gvk.String())
 }
 
+type (
+	validatingPolicy = admissionregistration.ValidatingAdmissionPolicy
+	mutatingPolicy   = admissionregistration.MutatingAdmissionPolicy
+)
+
 // policies gives bindings of admission policies their policies.
 type policies struct {
 	Options
 }
 
-func (p policies) GetValidatingAdmissionPolicy(ctx context.Context, name string) (*admissionregistration.ValidatingAdmissionPolicy, error) {
+func (p policies) GetValidatingAdmissionPolicy(ctx context.Context, name string) (*validatingPolicy, error) {
 	obj, err := p.Lookup(ctx, admissionregistration.Resource("validatingadmissionpolicies"), name)
 	if err != nil {
 		return nil, err
 	}
-	return obj.(*admissionregistration.ValidatingAdmissionPolicy), nil
+	return obj.(*validatingPolicy), nil
 }
 
-func (p policies) GetMutatingAdmissionPolicy(ctx context.Context, name string) (*admissionregistration.MutatingAdmissionPolicy, error) {
+func (p policies) GetMutatingAdmissionPolicy(ctx context.Context, name string) (*mutatingPolicy, error) {
 	obj, err := p.Lookup(ctx, admissionregistration.Resource("mutatingadmissionpolicies"), name)
 	if err != nil {
 		return nil, err
 	}
-	return obj.(*admissionregistration.MutatingAdmissionPolicy), nil
+	return obj.(*mutatingPolicy), nil
 }
 
 // namespaces is the part of a client that resource claims need to see whether admin access is allowed in their namespace
@@ -114,5 +118,5 @@ func (n namespaces) Get(ctx context.Context, name string, _ metav1.GetOptions) (
 		return nil, err
 	}
 	namespace := &corev1.Namespace{}
-	return namespace, k8s_api_v1.Convert_core_Namespace_To_v1_Namespace(obj.(*api.Namespace), namespace, nil)
+	return namespace, apiv1.Convert_core_Namespace_To_v1_Namespace(obj.(*api.Namespace), namespace, nil)
 }
