@@ -128,7 +128,9 @@ func getter[O runtime.Object](resource string, mu *sync.Mutex, objects map[strin
 func (w *world) Authorize(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	asked := strings.Join([]string{a.GetUser().GetName(), a.GetVerb(), a.GetNamespace(), a.GetResource(), a.GetSubresource(), a.GetName()}, " ")
+	asked := strings.Join([]string{
+		a.GetUser().GetName(), a.GetVerb(), a.GetNamespace(), a.GetResource(), a.GetSubresource(), a.GetName(),
+	}, " ")
 	w.asked = append(w.asked, asked)
 	if w.denied.Has(asked) {
 		return authorizer.DecisionNoOpinion, "no rule", nil
@@ -208,6 +210,7 @@ func stream204(ctx context.Context, rw http.ResponseWriter, s rest.ResourceStrea
 	defer func() { _ = in.Close() }()
 	rw.Header().Set("Content-Type", contentType)
 	rw.Header().Set("X-Flush", strconv.FormatBool(flush))
+	rw.(http.Flusher).Flush()
 	buffer := make([]byte, 4096)
 	for {
 		n, err := in.Read(buffer)
@@ -360,7 +363,8 @@ func (k *fakeKubelet) client(t *testing.T) Kubelet {
 			t.Fatal(err)
 		}
 	}
-	return Kubelet{CertFile: filepath.Join(dir, "client.crt"), KeyFile: filepath.Join(dir, "client.key"), CAFile: filepath.Join(dir, "ca.crt")}
+	file := func(name string) string { return filepath.Join(dir, name) }
+	return Kubelet{CertFile: file("client.crt"), KeyFile: file("client.key"), CAFile: file("ca.crt")}
 }
 
 func (k *fakeKubelet) node(address string) *core.Node {

@@ -81,7 +81,8 @@ func (d *dialer) try(ctx context.Context, target netip.AddrPort, left int) (net.
 // check resolves the host of a URL, and fails with refused if it leads to an address that is not allowed, or is no host.
 func (d *dialer) check(ctx context.Context, location *url.URL) error {
 	// Nothing has said yet that the address of a node, or a port that a client asks for, can be part of a URL.
-	if _, err := url.Parse(location.String()); err != nil {
+	base := url.URL{Scheme: location.Scheme, Host: location.Host}
+	if _, err := url.Parse(base.String()); err != nil {
 		return &refused{err.Error()}
 	}
 	_, err := d.resolve(ctx, hostPort(location))

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"k8s.io/client-go/tools/remotecommand"
 	core "k8s.io/kubernetes/pkg/apis/core"
 )
 
@@ -70,13 +71,16 @@ func TestDial(t *testing.T) {
 		{address: "127.0.0.1:80", want: "address not allowed: 127.0.0.1 is a loopback address"},
 		{address: "127.8.9.1:80", want: "address not allowed: 127.8.9.1 is a loopback address"},
 		{address: "[::1]:80", want: "address not allowed: ::1 is a loopback address"},
-		{address: "[::ffff:127.0.0.1]:80", want: `address not allowed: "::ffff:127.0.0.1" resolves to 127.0.0.1, which is a loopback address`},
-		{address: "[::ffff:7f00:1]:80", want: `address not allowed: "::ffff:7f00:1" resolves to 127.0.0.1, which is a loopback address`},
+		{address: "[::ffff:127.0.0.1]:80",
+			want: `address not allowed: "::ffff:127.0.0.1" resolves to 127.0.0.1, which is a loopback address`},
+		{address: "[::ffff:7f00:1]:80",
+			want: `address not allowed: "::ffff:7f00:1" resolves to 127.0.0.1, which is a loopback address`},
 		{address: "127.0.0.1:80", allow: true, want: "127.0.0.1:80"},
 		{address: "bad:80", want: `address not allowed: "bad" resolves to 127.0.0.1, which is a loopback address`},
 		{address: "v6bad:80", want: `address not allowed: "v6bad" resolves to ::1, which is a loopback address`},
 		{address: "bad:80", allow: true, want: "127.0.0.1:80"},
-		{address: "mixed:80", allow: true, want: `address not allowed: "mixed" resolves to 169.254.169.254, which is a link-local address`},
+		{address: "mixed:80", allow: true,
+			want: `address not allowed: "mixed" resolves to 169.254.169.254, which is a link-local address`},
 		{address: "169.254.169.254:80", allow: true, want: "address not allowed: 169.254.169.254 is a link-local address"},
 		{address: "[fe80::1]:80", want: "address not allowed: fe80::1 is a link-local address"},
 		{address: "[fe80::1%eth0]:80", want: "address not allowed: fe80::1%eth0 is a link-local address"},
@@ -240,15 +244,25 @@ func TestCVE_2020_8559(t *testing.T) {
 // TestCloseEndsWhatIsOpen: an upgraded connection ends when the server wants to, and none is made after that.
 func TestCloseEndsWhatIsOpen(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	resp, reader, _ := w.upgrade("pods/web/exec?command=cat&stdin=true&stdout=true", "Upgrade", "SPDY/3.1",
-		"X-Stream-Protocol-Version", "v4.channel.k8s.io")
-	if resp.StatusCode != http.StatusSwitchingProtocols {
-		t.Fatalf("got %d", resp.StatusCode)
-	}
-	w.connections.Close()
-	_, _ = io.Copy(io.Discard, reader) // ends
-	if resp, body := w.do(http.MethodGet, "pods/web/log"); resp.StatusCode != 500 || !strings.Contains(body, "use of closed network connection") {
-		t.Errorf("got %d %s", resp.StatusCode, body)
-	}
+	eachClient(t, func(t *testing.T, w *world, run func(string, remotecommand.StreamOptions) error) {
+		stdin, typed := io.Pipe()
+		shown, stdout := io.Pipe()
+		defer func() { _ = typed.Close() }()
+		done := make(chan error, 1)
+		go func() {
+			done <- run("pods/web/exec?command=cat&stdin=true&stdout=true", remotecommand.StreamOptions{Stdin: stdin, Stdout: stdout})
+		}()
+		if _, err := io.WriteString(typed, "x"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(shown, make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		w.connections.Close()
+		<-done
+		resp, body := w.do(http.MethodGet, "pods/web/log")
+		if resp.StatusCode != 500 || !strings.Contains(body, net.ErrClosed.Error()) {
+			t.Errorf("got %d %s", resp.StatusCode, body)
+		}
+	})
 }

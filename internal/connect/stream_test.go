@@ -54,7 +54,8 @@ func TestExec(t *testing.T) {
 		}
 
 		out = lockedBuffer{}
-		err = run("pods/two/exec?command=where&command=x&command=y+z&container=b&stdout=true", remotecommand.StreamOptions{Stdout: &out})
+		err = run("pods/two/exec?command=where&command=x&command=y+z&container=b&stdout=true",
+			remotecommand.StreamOptions{Stdout: &out})
 		if err != nil || out.String() != "two/b x,y z" {
 			t.Errorf("where: got %q, %v", out.String(), err)
 		}
@@ -67,8 +68,9 @@ func TestExec(t *testing.T) {
 		}
 
 		out = lockedBuffer{}
+		queue := sizes(t, remotecommand.TerminalSize{Width: 80, Height: 25})
 		err = run("pods/web/exec?command=size&stdout=true&tty=true",
-			remotecommand.StreamOptions{Stdout: &out, Tty: true, TerminalSizeQueue: sizes(t, remotecommand.TerminalSize{Width: 80, Height: 25})})
+			remotecommand.StreamOptions{Stdout: &out, Tty: true, TerminalSizeQueue: queue})
 		if err != nil || out.String() != "true 80x25" {
 			t.Errorf("size: got %q, %v", out.String(), err)
 		}
