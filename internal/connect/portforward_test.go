@@ -9,9 +9,9 @@ import (
 	"net/url"
 	"testing"
 
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
+	"k8s.io/streaming/pkg/httpstream"
 )
 
 // TestPortForward: two ports, over SPDY and over SPDY in a WebSocket, as kubectl does it.
@@ -20,10 +20,10 @@ func TestPortForward(t *testing.T) {
 	for name, dial := range map[string]func(w *world, u *url.URL) (httpstream.Dialer, error){
 		"SPDY": func(w *world, u *url.URL) (httpstream.Dialer, error) {
 			transport, upgrader, err := spdy.RoundTripperFor(w.config())
-			return spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, u), err
+			return spdy.NewDialerForStreaming(upgrader, &http.Client{Transport: transport}, http.MethodPost, u), err
 		},
 		"WebSocket": func(w *world, u *url.URL) (httpstream.Dialer, error) {
-			return portforward.NewSPDYOverWebsocketDialer(u, w.config())
+			return portforward.NewSPDYOverWebsocketDialerForStreaming(u, w.config())
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -56,8 +56,8 @@ func startForward(t *testing.T, dialer httpstream.Dialer) (forward *portforward.
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, done := make(chan struct{}), make(chan error, 1)
-	forward, err := portforward.NewOnAddressesWithContext(ctx, dialer, []string{"127.0.0.1"}, []string{"0:80", "0:8080"}, ready,
-		io.Discard, io.Discard)
+	forward, err := portforward.NewOnAddressesForStreamingWithContext(ctx, dialer, []string{"127.0.0.1"}, []string{"0:80", "0:8080"},
+		ready, io.Discard, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
