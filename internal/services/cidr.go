@@ -24,7 +24,7 @@ type cidr struct {
 
 // cidrs returns the ranges of a family, each once.
 func (a *Allocator) cidrs(ctx context.Context, family api.IPFamily) ([]cidr, error) {
-	objects, err := a.objects.ServiceCIDRs(ctx)
+	objects, err := a.objects.ListServiceCIDRs(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -37,7 +37,7 @@ func (d *DefaultCIDR) Ensure(ctx context.Context) error {
 	for _, prefix := range d.Ranges {
 		ranges = append(ranges, prefix.Masked().String())
 	}
-	objects, err := d.Objects.ServiceCIDRs(ctx)
+	objects, err := d.Objects.ListServiceCIDRs(ctx)
 	if err != nil {
 		return err
 	}

@@ -3,57 +3,10 @@ package services
 import (
 	"slices"
 
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/sets"
 	apiservice "k8s.io/kubernetes/pkg/api/service"
 	api "k8s.io/kubernetes/pkg/apis/core"
 )
-
-// OnRead gives a Service, or the Services of a list, what those written before there were several cluster IPs lack, and takes
-// off what is stored by mistake (defaultOnRead in upstream's pkg/registry/core/service/storage/storage.go).
-func (a *Allocator) OnRead(obj runtime.Object) {
-	switch obj := obj.(type) {
-	case *api.Service:
-		a.completeRead(obj)
-	case *api.ServiceList:
-		for i := range obj.Items {
-			a.completeRead(&obj.Items[i])
-		}
-	}
-}
-
-func (a *Allocator) completeRead(svc *api.Service) {
-	pluralizeNew(svc)
-	if svc.Spec.Type == api.ServiceTypeExternalName {
-		// Upstream once defaulted it for every type, and stored it.
-		svc.Spec.InternalTrafficPolicy = nil
-		return
-	}
-	if len(svc.Spec.IPFamilies) > 0 {
-		return
-	}
-	policy := api.IPFamilyPolicySingleStack
-	switch {
-	case isHeadless(svc) && len(svc.Spec.Selector) == 0:
-		policy = api.IPFamilyPolicyRequireDualStack
-		svc.Spec.IPFamilies = []api.IPFamily{a.families[0], otherFamily(a.families[0])}
-	case isHeadless(svc):
-		svc.Spec.IPFamilies = []api.IPFamily{a.families[0]}
-	default:
-		svc.Spec.IPFamilies = make([]api.IPFamily, 0, len(svc.Spec.ClusterIPs))
-		for _, ip := range svc.Spec.ClusterIPs {
-			svc.Spec.IPFamilies = append(svc.Spec.IPFamilies, familyOfString(ip))
-		}
-		switch len(svc.Spec.IPFamilies) {
-		case 1:
-		case 2:
-			policy = api.IPFamilyPolicyRequireDualStack
-		default:
-			return
-		}
-	}
-	svc.Spec.IPFamilyPolicy = &policy
-}
 
 // pluralizeNew understands a client that knows only clusterIP. The other way round is an error of validation: who knows of
 // clusterIPs must set both.

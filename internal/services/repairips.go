@@ -38,7 +38,6 @@ func (r *Repair) repairAddresses(ctx context.Context) error {
 	round := newAddressRepair(r, snapshot)
 	var errs []error
 	for _, svc := range snapshot.Services {
-		r.Allocator.OnRead(svc)
 		for _, ip := range clusterIPs(svc) {
 			errs = append(errs, round.checkClusterIP(ctx, svc, ip))
 		}

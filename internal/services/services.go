@@ -18,8 +18,8 @@
 // BeginCreate and BeginUpdate take what is new at once, before the Service is written, and remember what is no longer needed.
 // The Finish they return then gives back the one or the other: what was taken if the Service was not written, what is not
 // needed any more if it was. What should be free and is not is a leak, and mended later; what should be taken and is not lets
-// two Services share it. So whenever it is not known what happened, such as when a request ran out of time, everything stays
-// taken, and Repair decides.
+// two Services share it. So when it is not known whether the Service was written, Finish is not called, everything stays taken,
+// and Repair decides.
 //
 // # Differences to upstream
 //
@@ -50,8 +50,8 @@ import (
 // to the caller. Everything is done as the server itself, without authorization, and whatever user the context has. Errors
 // are those a client would get (k8s.io/apimachinery/pkg/api/errors). All methods may be called concurrently.
 type Objects interface {
-	// ServiceCIDRs returns all ServiceCIDRs. They may be a moment behind the store.
-	ServiceCIDRs(ctx context.Context) ([]*networking.ServiceCIDR, error)
+	// ListServiceCIDRs returns all ServiceCIDRs. They may be a moment behind the store.
+	ListServiceCIDRs(ctx context.Context) ([]*networking.ServiceCIDR, error)
 	// HasIPAddress reports whether there is an IPAddress of that name. The answer may be a moment behind the store: it only
 	// saves attempts that would fail.
 	HasIPAddress(name string) bool
@@ -124,11 +124,10 @@ func (a *Allocator) BeginCreate(ctx context.Context, obj runtime.Object, options
 }
 
 // BeginUpdate keeps what the existing Service has and the new one does not mention, takes what the new one needs besides, and
-// gives back, once it is written, what it no longer needs. existing is completed as OnRead does. It is for updates of the
-// Service itself, not of its status.
+// gives back, once it is written, what it no longer needs. It is for updates of the Service itself, not of its status. existing
+// is complete, as the kind's OnRead makes it.
 func (a *Allocator) BeginUpdate(ctx context.Context, obj, existing runtime.Object, options *metav1.UpdateOptions) (kind.Finish, error) {
 	svc, old := obj.(*api.Service), existing.(*api.Service)
-	a.OnRead(old)
 	keepAllocated(svc, old)
 	pluralizeUpdated(svc, old)
 	return a.begin(ctx, svc, old, len(options.DryRun) > 0)
@@ -143,8 +142,7 @@ func (a *Allocator) AfterDelete(obj runtime.Object, options *metav1.DeleteOption
 	if len(options.DryRun) > 0 {
 		return
 	}
-	svc := obj.(*api.Service).DeepCopy()
-	a.OnRead(svc)
+	svc := obj.(*api.Service)
 	ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
 	defer cancel()
 	for _, ip := range clusterIPs(svc) {

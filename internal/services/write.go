@@ -29,15 +29,9 @@ func (a *Allocator) newWrite(ctx context.Context, svc *api.Service, dryRun bool)
 	}
 }
 
-// finish is the kind.Finish of a write. It works on when the request has gone; but when the request ran out of time and there
-// is no Service as far as anybody knows, the store may yet have written it, and then everything stays taken.
+// finish is the kind.Finish of a write. It goes on when the request is gone.
 func (w *write) finish(ctx context.Context, written bool) {
 	if w.dryRun {
-		return
-	}
-	if !written && ctx.Err() != nil {
-		w.logger.Info("not known whether a service was written: what was taken for it is left to repair",
-			"service", w.svc.Namespace+"/"+w.svc.Name, "clusterIPs", w.taken)
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
