@@ -43,7 +43,7 @@ type cluster struct {
 	nodePorts utilnet.PortRange
 }
 
-var single = cluster{ranges: []string{"10.0.0.0/24"}, nodePorts: services.DefaultNodePorts}
+var single = cluster{ranges: []string{"10.0.0.0/20"}, nodePorts: services.DefaultNodePorts}
 
 // server is the verbs over a store, with the three kinds that matter and nothing around them.
 type server struct {
