@@ -23,11 +23,11 @@
 //
 // # Differences to upstream
 //
-// All are on the side of not losing anything: of two addresses of which the second cannot be had, the first is given back
-// (upstream leaks it); an IPAddress is deleted only for the Service that it names, and only as it was read; a repair waits 60
-// seconds before it takes an IPAddress for leaked, for an existing Service, too (upstream: 5, and not at all in the second in
-// which the Service was created, so that there it sometimes takes away what an update has just taken); a port that leaks a second time
-// is given as many rounds as it was the first time (upstream: none).
+// All are on the side of not losing anything. Of two addresses of which the second cannot be had, the first is given back
+// (upstream leaks it). An IPAddress is deleted only for the Service that it names, and only as it was read. A repair waits 60
+// seconds before it takes an IPAddress for leaked, for an existing Service, too (upstream: 5, and in the second in which the
+// Service was created not at all, so that it can take away what an update has just taken). A port that leaks a second time is
+// given as many rounds as it was the first time (upstream: none).
 package services
 
 import (
