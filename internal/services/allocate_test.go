@@ -236,7 +236,8 @@ func TestPortsCannotBeHadBeforeTheyWereCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := f.do(t.Context(), http.MethodPost, servicesPath, nodePortService("early"))
-	if want := "cannot allocate resources of type servicenodeportallocations at this time"; !strings.Contains(w.Body.String(), want) {
+	const want = "cannot allocate resources of type servicenodeportallocations at this time"
+	if !strings.Contains(w.Body.String(), want) {
 		t.Errorf("%s, want %s", w.Body, want)
 	}
 	f.mustRepair(t)

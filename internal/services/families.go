@@ -61,7 +61,7 @@ func staysPreferDualStack(svc, old *api.Service) bool {
 	return old != nil && svc.Spec.Type == old.Spec.Type &&
 		svc.Spec.IPFamilyPolicy != nil && *svc.Spec.IPFamilyPolicy == prefer &&
 		(old.Spec.IPFamilyPolicy == nil || *old.Spec.IPFamilyPolicy == prefer) &&
-		slices.Contains([]api.ServiceType{api.ServiceTypeClusterIP, api.ServiceTypeNodePort, api.ServiceTypeLoadBalancer}, svc.Spec.Type) &&
+		(svc.Spec.Type == api.ServiceTypeClusterIP || mayHaveNodePorts(svc)) &&
 		sameIPs(svc, old) && sameFamilies(svc, old)
 }
 
@@ -143,7 +143,8 @@ func (a *Allocator) inferFamilies(svc *api.Service) field.ErrorList {
 func (a *Allocator) notConfigured(svc *api.Service) field.ErrorList {
 	var errs field.ErrorList
 	if *svc.Spec.IPFamilyPolicy == api.IPFamilyPolicyRequireDualStack && len(a.families) < 2 {
-		errs = append(errs, field.Invalid(policyPath, svc.Spec.IPFamilyPolicy, "this cluster is not configured for dual-stack services"))
+		errs = append(errs, field.Invalid(policyPath, svc.Spec.IPFamilyPolicy,
+			"this cluster is not configured for dual-stack services"))
 	}
 	for i, family := range svc.Spec.IPFamilies {
 		if !slices.Contains(a.families, family) {

@@ -165,7 +165,8 @@ func TestRepairGivesBackAddressesAfterAMinute(t *testing.T) {
 	if diff := cmp.Diff([]string{"10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.6"}, left()); diff != "" {
 		t.Errorf("at once: -want +got\n%s", diff)
 	}
-	if len(*events) != 1 || !strings.HasPrefix((*events)[0], "IPAddressNotAllocated IPAddressAllocation: IPAddress 10.0.0.5 appears to have been modified") {
+	const modifiedEvent = "IPAddressNotAllocated IPAddressAllocation: IPAddress 10.0.0.5 appears to have been modified"
+	if len(*events) != 1 || !strings.HasPrefix((*events)[0], modifiedEvent) {
 		t.Errorf("%v", *events)
 	}
 	*events = nil

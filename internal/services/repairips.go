@@ -78,7 +78,8 @@ func (r *addressRepair) checkClusterIP(ctx context.Context, svc *api.Service, ip
 	if !ok {
 		r.event(ctx, svc, "ClusterIPNotValid", "ClusterIPValidation",
 			fmt.Sprintf("Cluster IP %s is not a valid IP; please recreate Service", ip))
-		log.Error(fmt.Sprintf("the ClusterIP %s for Service %s/%s is not a valid IP; please recreate Service", ip, svc.Namespace, svc.Name))
+		log.Error(fmt.Sprintf("the ClusterIP %s for Service %s/%s is not a valid IP; please recreate Service",
+			ip, svc.Namespace, svc.Name))
 		return nil
 	}
 	family := familyOf(address)
@@ -94,13 +95,14 @@ func (r *addressRepair) checkClusterIP(ctx context.Context, svc *api.Service, ip
 	case object == nil:
 		r.event(ctx, svc, "ClusterIPNotAllocated", actionClusterIP,
 			fmt.Sprintf("Cluster IP [%v]: %s is not allocated; repairing", family, address))
-		log.Error(fmt.Sprintf("the ClusterIP [%v]: %s for Service %s/%s is not allocated; repairing", family, address, svc.Namespace, svc.Name))
+		log.Error(fmt.Sprintf("the ClusterIP [%v]: %s for Service %s/%s is not allocated; repairing",
+			family, address, svc.Namespace, svc.Name))
 		return r.create(ctx, address, svc)
 	case !isOfService(object), !refersTo(object, svc) && r.parent(object) == nil:
-		r.event(ctx, svc, "ClusterIPNotAllocated", actionClusterIP,
-			fmt.Sprintf("the ClusterIP [%v]: %s for Service %s/%s has a wrong reference; repairing", family, address, svc.Namespace, svc.Name))
-		log.Error(fmt.Sprintf("the ClusterIP [%v]: %s for Service %s/%s has a wrong reference; repairing",
-			family, address, svc.Namespace, svc.Name))
+		text := fmt.Sprintf("the ClusterIP [%v]: %s for Service %s/%s has a wrong reference; repairing",
+			family, address, svc.Namespace, svc.Name)
+		r.event(ctx, svc, "ClusterIPNotAllocated", actionClusterIP, text)
+		log.Error(text)
 		return r.recreate(ctx, object, address, svc)
 	case !refersTo(object, svc):
 		if other := r.parent(object); slices.Contains(clusterIPs(other), object.Name) {
@@ -171,7 +173,8 @@ func (r *addressRepair) checkAddress(ctx context.Context, object *networking.IPA
 	}
 	r.event(ctx, object, "IPAddressWrongReference", actionIPAddress,
 		fmt.Sprintf("IPAddress: %s for Service %s/%s has a wrong reference; cleaning up", object.Name, svc.Namespace, svc.Name))
-	log.Warn(fmt.Sprintf("the IPAddress: %s for Service %s/%s has a wrong reference; cleaning up", object.Name, svc.Name, svc.Namespace))
+	log.Warn(fmt.Sprintf("the IPAddress: %s for Service %s/%s has a wrong reference; cleaning up",
+		object.Name, svc.Name, svc.Namespace))
 	return r.remove(ctx, object)
 }
 
