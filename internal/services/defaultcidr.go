@@ -31,6 +31,9 @@ type DefaultCIDR struct {
 // defaultCIDREvery is how often it is looked at (upstream's interval).
 const defaultCIDREvery = 10 * time.Second
 
+// Name is what an error says of it.
+func (d *DefaultCIDR) Name() string { return "default ServiceCIDR" }
+
 // Ensure does it once. A server does this before it repairs, and before it is ready.
 func (d *DefaultCIDR) Ensure(ctx context.Context) error {
 	var ranges []string

@@ -61,64 +61,49 @@ func newServer(t *testing.T, backend store.Store, c cluster) *server {
 	serviceKind := newKind("", "services", "Service", "services/specs", "v1", service.Strategy,
 		func() runtime.Object { return &api.Service{} }, func() runtime.Object { return &api.ServiceList{} })
 	serviceKind.Namespaced, serviceKind.ReturnDeleted = true, true
-	serviceKind.BeginCreate = func(ctx context.Context, obj runtime.Object, o *createOptions) (kind.Finish, error) {
-		return f.allocator.BeginCreate(ctx, obj, o)
-	}
-	serviceKind.BeginUpdate = func(ctx context.Context, obj, old runtime.Object, o *updateOptions) (kind.Finish, error) {
-		return f.allocator.BeginUpdate(ctx, obj, old, o)
-	}
 	// What matters here of what kind/builtin does.
 	serviceKind.OnRead = func(obj runtime.Object) {
 		if svc := obj.(*api.Service); svc.Spec.Type == api.ServiceTypeExternalName {
 			svc.Spec.InternalTrafficPolicy = nil
 		}
 	}
-	serviceKind.AfterDelete = func(obj runtime.Object, o *deleteOptions) { f.allocator.AfterDelete(obj, o) }
 	addressKind := newKind("networking.k8s.io", "ipaddresses", "IPAddress", "ipaddresses", "v1", ipaddress.Strategy,
 		func() runtime.Object { return &networking.IPAddress{} }, func() runtime.Object { return &networking.IPAddressList{} })
 	cidrKind := newKind("networking.k8s.io", "servicecidrs", "ServiceCIDR", "servicecidrs", "v1", servicecidr.Strategy,
 		func() runtime.Object { return &networking.ServiceCIDR{} }, func() runtime.Object { return &networking.ServiceCIDRList{} })
 	cidrKind.Subresources = map[string]*kind.Subresource{"status": {Name: "status", Update: servicecidr.StatusStrategy}}
-	f.table = kind.NewTable(serviceKind, addressKind, cidrKind)
-	f.Server = &services.Server{
-		API: &verb.API{
-			State: runState(t, backend, f.table), Store: backend, Root: root, Authorizer: allow{},
-			MinRequestTimeout: time.Minute, Stopping: make(chan struct{}),
-		},
-		Services:     f.table.Resource("", "v1", "services"),
-		IPAddresses:  f.table.Resource("networking.k8s.io", "v1", "ipaddresses"),
-		ServiceCIDRs: f.table.Resource("networking.k8s.io", "v1", "servicecidrs"),
-	}
-	f.start(t, c)
-	return f
-}
-
-func (f *server) start(t *testing.T, c cluster) {
-	t.Helper()
 	var ranges []netip.Prefix
 	for _, text := range c.ranges {
 		ranges = append(ranges, netip.MustParsePrefix(text))
 	}
 	logger := slog.New(slog.DiscardHandler)
+	f.Server = &services.Server{}
 	var err error
 	f.allocator, err = services.New(services.Options{
-		Objects: f.Server, Store: f.API.Store, Root: root, Ranges: ranges, NodePorts: c.nodePorts, Logger: logger,
+		Objects: f.Server, Store: backend, Root: root, Ranges: ranges, NodePorts: c.nodePorts, Logger: logger,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.allocator.Hook(serviceKind, addressKind, cidrKind)
+	f.table = kind.NewTable(serviceKind, addressKind, cidrKind)
+	f.Connect(&verb.API{
+		State: runState(t, backend, f.table), Store: backend, Root: root, Authorizer: allow{},
+		MinRequestTimeout: time.Minute, Stopping: make(chan struct{}),
+	}, f.table)
 	f.repair = &services.Repair{Allocator: f.allocator, Objects: f.Server, Logger: logger}
 	f.cidr = &services.DefaultCIDR{Objects: f.Server, Ranges: ranges, Logger: logger}
 	if err := f.cidr.Ensure(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	f.mustRepair(t)
+	return f
 }
 
 func (f *server) mustRepair(t *testing.T) {
 	t.Helper()
 	f.catchUp(t)
-	if err := f.repair.RunOnce(t.Context()); err != nil {
+	if err := f.repair.Ensure(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	f.catchUp(t)

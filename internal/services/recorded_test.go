@@ -21,12 +21,6 @@ import (
 	"github.com/kayak-k8s/kayak/internal/services"
 )
 
-type (
-	createOptions = metav1.CreateOptions
-	updateOptions = metav1.UpdateOptions
-	deleteOptions = metav1.DeleteOptions
-)
-
 // scenario is what was sent to a real kube-apiserver v1.37.2 in testdata/recorded.json, and what it answered. Each began
 // without any Service but "kubernetes", which has the first address. The addresses and ports that are asked for are of the
 // bands from which nothing is given by chance.

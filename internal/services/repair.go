@@ -29,8 +29,11 @@ type Repair struct {
 	leaks map[int]int
 }
 
-// RunOnce looks once. A server does this before it is ready: the first time, it makes the object that node ports are kept in.
-func (r *Repair) RunOnce(ctx context.Context) error {
+// Name is what an error says of it.
+func (r *Repair) Name() string { return "repair of what services have" }
+
+// Ensure looks once. A server does this before it is ready: the first time, it makes the object that node ports are kept in.
+func (r *Repair) Ensure(ctx context.Context) error {
 	return errors.Join(r.repairAddresses(ctx), r.repairPorts(ctx))
 }
 
@@ -44,7 +47,7 @@ func (r *Repair) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if err := r.RunOnce(ctx); err != nil && ctx.Err() == nil {
+		if err := r.Ensure(ctx); err != nil && ctx.Err() == nil {
 			r.Logger.Warn("cannot repair what services have", "error", err)
 		}
 	}

@@ -16,10 +16,19 @@ import (
 	"github.com/kayak-k8s/kayak/internal/verb"
 )
 
-// Server is the Objects of a server. The resources may be of any served version, or of none, as long as they are of the kind.
+// Server is the Objects of a server. An Allocator is part of the table of kinds, and the verbs need the table: so it may be
+// made with an empty Server, which is connected before anything is asked of it.
 type Server struct {
 	API                                 *verb.API
 	Services, IPAddresses, ServiceCIDRs *kind.Resource
+}
+
+// Connect tells it what to work on. table is of all kinds that are stored, whether they are served or not.
+func (s *Server) Connect(api *verb.API, table *kind.Table) {
+	s.API = api
+	s.Services = table.Resource("", "v1", "services")
+	s.IPAddresses = table.Resource("networking.k8s.io", "v1", "ipaddresses")
+	s.ServiceCIDRs = table.Resource("networking.k8s.io", "v1", "servicecidrs")
 }
 
 var _ Objects = (*Server)(nil)

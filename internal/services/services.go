@@ -3,7 +3,7 @@
 // keeps the ServiceCIDR object that stands for --service-cluster-ip-range.
 //
 // What is asked of a Service, what it is given and what is refused, in which words, is kube-apiserver's
-// (pkg/registry/core/service/storage in k8s.io/kubernetes); testdata/recorded.json holds what a real one did, and a test
+// (pkg/registry/core/service/storage in k8s.io/kubernetes). testdata/recorded.json holds what a real one did, and a test
 // does it again here.
 //
 // # Where it is kept
@@ -115,6 +115,15 @@ func New(o Options) (*Allocator, error) {
 		return nil, errors.New("services: one range of cluster IPs is needed, or two of different IP families")
 	}
 	return a, nil
+}
+
+// Hook makes the Allocator that of the kind of Services, which must be among kinds, and not part of a table yet.
+func (a *Allocator) Hook(kinds ...*kind.Kind) {
+	for _, k := range kinds {
+		if k.GroupResource() == api.Resource("services") {
+			k.BeginCreate, k.BeginUpdate, k.AfterDelete = a.BeginCreate, a.BeginUpdate, a.AfterDelete
+		}
+	}
 }
 
 // BeginCreate takes cluster IPs and node ports for a new Service, and fills them in.
