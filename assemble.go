@@ -3,18 +3,32 @@ package kayak
 import (
 	"context"
 	"crypto/x509"
+	"net"
+	"net/netip"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	genericrequest "k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/apiserver/pkg/registry/rest"
+	api "k8s.io/kubernetes/pkg/apis/core"
+	discoveryapi "k8s.io/kubernetes/pkg/apis/discovery"
 
 	"github.com/kayak-k8s/kayak/internal/authn"
 	"github.com/kayak-k8s/kayak/internal/authz"
+	"github.com/kayak-k8s/kayak/internal/connect"
 	"github.com/kayak-k8s/kayak/internal/controllers"
 	"github.com/kayak-k8s/kayak/internal/discovery"
 	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/kind/builtin"
 	"github.com/kayak-k8s/kayak/internal/openapi"
 	"github.com/kayak-k8s/kayak/internal/server"
+	"github.com/kayak-k8s/kayak/internal/services"
 	"github.com/kayak-k8s/kayak/internal/state"
 	"github.com/kayak-k8s/kayak/internal/verb"
 )
@@ -29,58 +43,158 @@ type controller interface {
 	Run(ctx context.Context)
 }
 
-// assembled is what start needs of the parts.
-type assembled struct {
+// parts are what a server is put together from. Kinds have hooks and actions that use the verbs, which know the kinds: so those
+// are given api and resource, which work once everything is there.
+type parts struct {
+	root        string
+	api         *verb.API
+	table       *kind.Table
+	authorizer  authorizer.UnconditionalAuthorizer
+	objects     *services.Server
+	allocator   *services.Allocator
+	connections *connect.Connections
+
 	controllers []controller
-	started     chan struct{}
+	// started is closed when the controllers have made what was missing.
+	started chan struct{}
+}
+
+// resource returns a kind in a version, served or not.
+func (p *parts) resource(group, version, name string) *kind.Resource {
+	return p.table.Resource(group, version, name)
 }
 
 // assemble puts the parts together; nothing runs yet.
-func (s *Server) assemble() (*assembled, error) {
-	authorizer := authz.New()
-	kinds, err := builtin.Kinds(builtin.Options{Authorizer: authorizer})
-	if err != nil {
+func (s *Server) assemble() (*parts, error) {
+	p := &parts{
+		root:       "/" + strings.Trim(s.config.Etcd.Prefix, "/") + "/", // with or without slashes, as upstream
+		api:        &verb.API{},
+		authorizer: authz.New(),
+		objects:    &services.Server{},
+		started:    make(chan struct{}),
+	}
+	if err := s.makeKinds(p); err != nil {
 		return nil, err
 	}
-	table := kind.NewTable(kinds...)
-	root := "/" + strings.Trim(s.config.Etcd.Prefix, "/") + "/" // with or without slashes, as upstream
 	s.state = state.New(state.Options{
-		Store: s.store, Prefix: root, Families: families(table, root), Logger: s.log,
+		Store: s.store, Prefix: p.root, Families: families(p.table, p.root), Logger: s.log,
 		HistoryBytes: s.config.HistoryBytes, EncodingBytes: s.config.EncodingCacheBytes,
 	})
 	stopping := make(chan struct{})
-	api := &verb.API{
-		State: s.state, Store: s.store, Root: root, Authorizer: authorizer,
+	*p.api = verb.API{
+		State: s.state, Store: s.store, Root: p.root, Authorizer: p.authorizer,
 		EventTTL: s.config.EventTTL, MinRequestTimeout: s.config.MinRequestTimeout,
 		DeleteCollectionWorkers: s.config.DeleteCollectionWorkers, Stopping: stopping,
 	}
+	p.objects.Connect(p.api, p.table)
+	// What is not served is still stored, and the server's own parts may need it.
+	served := p.table.Select(s.apis.Enabled)
+	documents := discovery.New(served, discovery.Options{ServerAddress: s.listener.Addr().String()})
+	s.http = server.New(server.Options{
+		Kinds: served, API: p.api, Discovery: documents, OpenAPI: openapi.New(served),
+		Authenticate: s.authentication().Authenticate, Authorizer: p.authorizer,
+		Checks: s.checks(p.started), Metrics: server.NewMetrics(),
+		MaxReadOnly: s.config.MaxRequestsInflight, MaxMutating: s.config.MaxMutatingRequestsInflight,
+		RequestTimeout: s.config.RequestTimeout, Stopping: stopping, Logs: s.logs, Logger: s.log,
+	})
+	documents.SetPaths(s.http.Paths())
+	p.controllers = s.controllers(p)
+	return p, nil
+}
+
+// makeKinds makes the table of kinds, with the hooks and actions that this server has for them.
+func (s *Server) makeKinds(p *parts) (err error) {
+	if p.connections, err = s.connect(p); err != nil {
+		return err
+	}
+	storages := map[schema.GroupResource]rest.Storage{}
+	for name, storage := range p.connections.Storage() {
+		storages[schema.GroupResource{Resource: name}] = storage
+	}
+	kinds, err := builtin.Kinds(builtin.Options{
+		Authorizer: p.authorizer, PrimaryIPFamily: api.IPFamily(s.primaryFamily()), Storages: storages,
+	})
+	if err != nil {
+		return err
+	}
+	p.allocator, err = services.New(services.Options{
+		Objects: p.objects, Store: s.store, Root: p.root, Ranges: s.config.ServiceClusterIPRange,
+		NodePorts: s.config.ServiceNodePortRange, Logger: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	p.allocator.Hook(kinds...)
+	p.table = kind.NewTable(kinds...)
+	return nil
+}
+
+func (s *Server) primaryFamily() corev1.IPFamily {
+	if s.config.ServiceClusterIPRange[0].Addr().Is6() {
+		return corev1.IPv6Protocol
+	}
+	return corev1.IPv4Protocol
+}
+
+// authentication finds out who makes a request.
+func (s *Server) authentication() *authn.Chain {
 	clients := x509.NewCertPool()
 	clients.AppendCertsFromPEM(s.material.CA.CertPEM)
-	chain := &authn.Chain{
+	return &authn.Chain{
 		Plugins: []authenticator.Request{
 			authn.NewCertificates(func() *x509.CertPool { return clients }),
 			authn.NewTokens(),
 		},
 		Anonymous: *s.config.AnonymousAuth,
 	}
-	started := make(chan struct{})
-	// What is not served is still stored, and the server's own parts may need it.
-	served := table.Select(s.apis.Enabled)
-	documents := discovery.New(served, discovery.Options{ServerAddress: s.listener.Addr().String()})
-	s.http = server.New(server.Options{
-		Kinds: served, API: api, Discovery: documents, OpenAPI: openapi.New(served),
-		Authenticate: chain.Authenticate, Authorizer: authorizer,
-		Checks: s.checks(started), Metrics: server.NewMetrics(),
-		MaxReadOnly: s.config.MaxRequestsInflight, MaxMutating: s.config.MaxMutatingRequestsInflight,
-		RequestTimeout: s.config.RequestTimeout, Stopping: stopping, Logs: s.logs, Logger: s.log,
+}
+
+// connect makes what leads to kubelets, pods and services.
+func (s *Server) connect(p *parts) (*connect.Connections, error) {
+	get := func(resource string) connect.Getter {
+		return func(ctx context.Context, name string, _ *metav1.GetOptions) (runtime.Object, error) {
+			return p.api.GetObject(ctx, p.resource("", "v1", resource), genericrequest.NamespaceValue(ctx), name)
+		}
+	}
+	connections, err := connect.New(connect.Options{
+		Pods: get("pods"), Nodes: get("nodes"), Services: get("services"), EndpointSlices: p.endpointSlices,
+		IPFamily: s.primaryFamily(), Authorizer: p.authorizer, Kubelet: s.config.Kubelet.options(),
+		Self: s.ownAddresses, AllowLoopback: s.config.Kubelet.AllowLoopback,
 	})
-	documents.SetPaths(s.http.Paths())
-	return &assembled{
-		controllers: []controller{
-			&controllers.SystemNamespaces{API: api, Resource: table.Resource("", "v1", "namespaces"), Logger: s.log},
-		},
-		started: started,
-	}, nil
+	if err == nil {
+		s.connections = connections
+	}
+	return connections, err
+}
+
+// endpointSlices lists those of a service in the context's namespace.
+func (p *parts) endpointSlices(ctx context.Context, service string) ([]*discoveryapi.EndpointSlice, error) {
+	objs, err := p.api.ListObjects(ctx, p.resource("discovery.k8s.io", "v1", "endpointslices"), genericrequest.NamespaceValue(ctx))
+	var found []*discoveryapi.EndpointSlice
+	for _, obj := range objs {
+		if slice, ok := obj.(*discoveryapi.EndpointSlice); ok && slice.Labels[discoveryv1.LabelServiceName] == service {
+			found = append(found, slice)
+		}
+	}
+	return found, err
+}
+
+// ownAddresses are those that lead back to this server.
+func (s *Server) ownAddresses() []netip.AddrPort {
+	own := []netip.AddrPort{netip.AddrPortFrom(s.config.serviceIP(), 443)}
+	if address, ok := s.listener.Addr().(*net.TCPAddr); ok {
+		own = append(own, address.AddrPort())
+	}
+	return own
+}
+
+// controllers are what the server keeps in order, in the order in which one needs the other.
+func (s *Server) controllers(p *parts) []controller {
+	return []controller{
+		&controllers.SystemNamespaces{API: p.api, Resource: p.resource("", "v1", "namespaces"), Logger: s.log},
+		&services.DefaultCIDR{Objects: p.objects, Ranges: s.config.ServiceClusterIPRange, Logger: s.log},
+		&services.Repair{Allocator: p.allocator, Objects: p.objects, Logger: s.log},
+	}
 }
 
 // families tells the state which keys belong together.

@@ -1,9 +1,16 @@
 package kayak
 
 import (
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"time"
+
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+
+	"github.com/kayak-k8s/kayak/internal/connect"
+	"github.com/kayak-k8s/kayak/internal/services"
 )
 
 // Config says what a server is to be. The zero value is a server that keeps everything in memory, listens on a free port of
@@ -34,6 +41,14 @@ type Config struct {
 	RuntimeConfig map[string]string
 	// BetaAPIs serves beta versions of APIs too, unless RuntimeConfig says otherwise. kayak serve does, kube-apiserver does not.
 	BetaAPIs bool
+
+	// ServiceClusterIPRange has the addresses of Services: one range, or one of each family, of which the first is the default.
+	// Default 10.0.0.0/24. It is what a new cluster begins with; after that, ServiceCIDR objects say.
+	ServiceClusterIPRange []netip.Prefix
+	// ServiceNodePortRange has the node ports of Services; default 30000-32767.
+	ServiceNodePortRange utilnet.PortRange
+	// Kubelet says how kubelets are spoken to, for logs, exec and the like.
+	Kubelet KubeletConfig
 
 	// EventTTL is how long events are kept; default 1 hour.
 	EventTTL time.Duration
@@ -66,14 +81,57 @@ type EtcdConfig struct {
 	Prefix string
 }
 
-// serviceIP is the first address of the default service range (--service-cluster-ip-range, 10.0.0.0/24), which will be the
-// address of the Service "kubernetes".
-var serviceIP = netip.MustParseAddr("10.0.0.1")
+// KubeletConfig says how kubelets are spoken to.
+type KubeletConfig struct {
+	// CertFile and KeyFile are the client certificate for them. They are read again when they have changed.
+	CertFile, KeyFile string
+	// CAFile has the authorities of their certificates; without it these are not verified, as in kube-apiserver.
+	CAFile string
+	// AddressTypes are the types of node addresses to use, the preferred first; default Hostname, InternalDNS, InternalIP,
+	// ExternalDNS, ExternalIP.
+	AddressTypes []string
+	// Port is used for nodes that name none; default 10250.
+	Port int
+	// AllowLoopback lets the server connect to loopback addresses that nodes and services name, for kubelets on this machine.
+	// Whoever may write the status of nodes can then reach all that listens there.
+	AllowLoopback bool
+}
+
+func (k KubeletConfig) options() connect.Kubelet {
+	return connect.Kubelet{CertFile: k.CertFile, KeyFile: k.KeyFile, CAFile: k.CAFile, AddressTypes: k.AddressTypes, Port: k.Port}
+}
+
+// serviceIP is the first address for services, which is that of the Service "kubernetes".
+func (c *Config) serviceIP() netip.Addr { return c.ServiceClusterIPRange[0].Masked().Addr().Next() }
+
+// minServiceIPs is the smallest number of addresses for services that upstream takes, in bits.
+const minServiceIPs = 3
+
+// checkServiceIPs checks the ranges of addresses (kubernetes/cmd/kube-apiserver/app/options/validation.go).
+func (c *Config) checkServiceIPs() error {
+	ranges := c.ServiceClusterIPRange
+	if len(ranges) > 2 {
+		return errors.New("--service-cluster-ip-range must not contain more than two entries")
+	}
+	for _, r := range ranges {
+		if r.Addr().BitLen()-r.Bits() < minServiceIPs {
+			return fmt.Errorf("the service cluster IP range must be at least %d IP addresses", 1<<minServiceIPs)
+		}
+	}
+	if len(ranges) == 2 && ranges[0].Addr().Is4() == ranges[1].Addr().Is4() {
+		return errors.New("--service-cluster-ip-range[0] and --service-cluster-ip-range[1] must be of different IP family")
+	}
+	return nil
+}
 
 func (c Config) withDefaults() Config {
 	def(&c.BindAddress, "127.0.0.1")
 	def(&c.Etcd.Prefix, "/registry")
 	def(&c.CompactionInterval, 5*time.Minute)
+	if len(c.ServiceClusterIPRange) == 0 {
+		c.ServiceClusterIPRange = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}
+	}
+	def(&c.ServiceNodePortRange, services.DefaultNodePorts)
 	def(&c.EventTTL, time.Hour)
 	def(&c.MaxRequestsInflight, 400)
 	def(&c.MaxMutatingRequestsInflight, 200)

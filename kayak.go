@@ -30,6 +30,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/kayak-k8s/kayak/internal/bootstrap"
+	"github.com/kayak-k8s/kayak/internal/connect"
 	"github.com/kayak-k8s/kayak/internal/kind/builtin"
 	"github.com/kayak-k8s/kayak/internal/runtimeconfig"
 	"github.com/kayak-k8s/kayak/internal/server"
@@ -52,6 +53,8 @@ type Server struct {
 	logs     *os.Root
 	unlock   func()
 
+	connections *connect.Connections
+
 	// background is what runs until Stop.
 	background sync.WaitGroup
 	cancel     context.CancelFunc
@@ -68,6 +71,9 @@ func New(config Config) (*Server, error) {
 	}
 	apis, err := runtimeconfig.Parse(config.RuntimeConfig, config.BetaAPIs, builtin.Schemes()...)
 	if err != nil {
+		return nil, err
+	}
+	if err := config.checkServiceIPs(); err != nil {
 		return nil, err
 	}
 	return &Server{config: config, log: config.Logger, apis: apis, failed: make(chan error, 1)}, nil
@@ -182,7 +188,7 @@ func (s *Server) lock() error {
 
 func (s *Server) prepareMaterial() (err error) {
 	options := bootstrap.Options{
-		Dir: s.config.DataDir, Server: s.URL(), ServiceIPs: []netip.Addr{serviceIP},
+		Dir: s.config.DataDir, Server: s.URL(), ServiceIPs: []netip.Addr{s.config.serviceIP()},
 		Hosts: []string{s.config.BindAddress}, Logger: s.log,
 	}
 	if s.config.DataDir == "" {
@@ -250,6 +256,9 @@ func (s *Server) stop(ctx context.Context) error {
 	if s.http != nil {
 		s.catchUp(ctx)
 		errs = append(errs, s.http.Shutdown(ctx))
+	}
+	if s.connections != nil {
+		s.connections.Close()
 	}
 	if s.listener != nil {
 		_ = s.listener.Close() // already closed when it was served

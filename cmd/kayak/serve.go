@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"google.golang.org/grpc/grpclog"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/klog/v2"
 
@@ -73,6 +75,21 @@ func (o *serveOptions) addFlags(flags *pflag.FlagSet) {
 		"If 0, the compaction request from apiserver is disabled.")
 	flags.Int64Var(&c.QuotaBytes, "quota-backend-bytes", 0, "The size at which the embedded etcd refuses writes; 0 means 8 GiB.")
 
+	flags.Var((*prefixes)(&c.ServiceClusterIPRange), "service-cluster-ip-range", "A CIDR notation IP range from which to assign "+
+		"service cluster IPs. This must not overlap with any IP ranges assigned to nodes or pods. Max of two dual-stack CIDRs is "+
+		"allowed. (default 10.0.0.0/24)")
+	c.ServiceNodePortRange = utilnet.PortRange{Base: 30000, Size: 2768}
+	flags.Var(&c.ServiceNodePortRange, "service-node-port-range", "A port range to reserve for services with NodePort visibility. "+
+		"This must not overlap with the ephemeral port range on nodes. Example: '30000-32767'. Inclusive at both ends of the range.")
+	k := &c.Kubelet
+	flags.StringVar(&k.CertFile, "kubelet-client-certificate", "", "Path to a client cert file for TLS.")
+	flags.StringVar(&k.KeyFile, "kubelet-client-key", "", "Path to a client key file for TLS.")
+	flags.StringVar(&k.CAFile, "kubelet-certificate-authority", "", "Path to a cert file for the certificate authority.")
+	flags.StringSliceVar(&k.AddressTypes, "kubelet-preferred-address-types", []string{"Hostname", "InternalDNS", "InternalIP",
+		"ExternalDNS", "ExternalIP"}, "List of the preferred NodeAddressTypes to use for kubelet connections.")
+	flags.IntVar(&k.Port, "kubelet-port", 10250, "The port of kubelets whose nodes name none.")
+	flags.BoolVar(&k.AllowLoopback, "kubelet-allow-loopback", false, "Connect to loopback addresses that nodes name, for kubelets "+
+		"on this machine. Whoever may write the status of nodes can then reach what listens there.")
 	flags.Var((*cliflag.ConfigurationMap)(&c.RuntimeConfig), "runtime-config", "A set of key=value pairs that enable or disable "+
 		"built-in APIs. Supported options are:\nv1=true|false for the core API group\n"+
 		"<group>/<version>=true|false for a specific API group and version (e.g. apps/v1=true)\n"+
@@ -215,6 +232,31 @@ func (o *serveOptions) openLog(errOut *io.Writer) error {
 func useLogger(logger *slog.Logger) {
 	klog.SetSlogLogger(logger)
 	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
+}
+
+// prefixes is a flag with a list of ranges of addresses, separated by commas.
+type prefixes []netip.Prefix
+
+func (p *prefixes) Type() string { return "strings" }
+
+func (p *prefixes) String() string {
+	var texts []string
+	for _, prefix := range *p {
+		texts = append(texts, prefix.String())
+	}
+	return strings.Join(texts, ",")
+}
+
+func (p *prefixes) Set(value string) error {
+	*p = nil
+	for text := range strings.SplitSeq(value, ",") {
+		prefix, err := netip.ParsePrefix(strings.TrimSpace(text))
+		if err != nil {
+			return err
+		}
+		*p = append(*p, prefix)
+	}
+	return nil
 }
 
 // none turns the flag value that means "none" into the Config value that does.

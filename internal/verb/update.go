@@ -106,8 +106,8 @@ func (a *API) changeObject(ctx context.Context, c *Call, ch *change) (_ runtime.
 		return nil, false, storeError(err, c)
 	}
 	if result.action == remove {
-		result.obj = last.obj // a client that takes away the last finalizer expects the object it has sent
 		c.afterDelete(result.obj, &metav1.DeleteOptions{DryRun: ch.options.DryRun})
+		result.obj = last.obj // a client that takes away the last finalizer expects the object it has sent
 	}
 	obj, err := c.view(result.obj)
 	return obj, created, err
