@@ -106,12 +106,12 @@ func cmdServe(ts *testscript.TestScript, args []string) error {
 	if s.running != nil {
 		return errors.New("a server is running")
 	}
-	if !slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--data-dir") }) {
-		args = append([]string{"--data-dir", ts.MkAbs("data")}, args...)
-	}
 	name, first := "kayak", []string{"serve", "--secure-port", "0"}
 	if len(args) > 0 && args[0] == apiserverName {
 		name, first, args = apiserverName, first[1:], args[1:]
+	}
+	if !slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--data-dir") }) {
+		args = append([]string{"--data-dir", ts.MkAbs("data")}, args...)
 	}
 	p := &process{Cmd: exec.Command(name, append(first, args...)...)}
 	p.Dir = ts.MkAbs(".")
