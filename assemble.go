@@ -3,12 +3,14 @@ package kayak
 import (
 	"context"
 	"crypto/x509"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -18,6 +20,7 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 	api "k8s.io/kubernetes/pkg/apis/core"
 	discoveryapi "k8s.io/kubernetes/pkg/apis/discovery"
+	"k8s.io/kubernetes/pkg/registry/admissionregistration/resolver"
 
 	"github.com/kayak-k8s/kayak/internal/authn"
 	"github.com/kayak-k8s/kayak/internal/authz"
@@ -62,6 +65,27 @@ type parts struct {
 // resource returns a kind in a version, served or not.
 func (p *parts) resource(group, version, name string) *kind.Resource {
 	return p.table.Resource(group, version, name)
+}
+
+// resolve finds the resource of a kind.
+func (p *parts) resolve(gvk schema.GroupVersionKind) (schema.GroupVersionResource, error) {
+	for _, r := range p.table.Version(gvk.Group, gvk.Version) {
+		if r.Name == gvk.Kind {
+			return r.GVR(), nil
+		}
+	}
+	return schema.GroupVersionResource{}, &meta.NoKindMatchError{GroupKind: gvk.GroupKind(), SearchedVersions: []string{gvk.Version}}
+}
+
+// lookup reads a cluster-scoped object.
+func (p *parts) lookup(ctx context.Context, resource schema.GroupResource, name string) (runtime.Object, error) {
+	versions := p.table.GroupVersions(resource.Group)
+	for _, version := range versions {
+		if r := p.resource(resource.Group, version, resource.Resource); r != nil {
+			return p.api.GetObject(ctx, r, "", name)
+		}
+	}
+	return nil, fmt.Errorf("there is no resource %s", resource)
 }
 
 // assemble puts the parts together; nothing runs yet.
@@ -112,7 +136,8 @@ func (s *Server) makeKinds(p *parts) (err error) {
 		storages[schema.GroupResource{Resource: name}] = storage
 	}
 	kinds, err := builtin.Kinds(builtin.Options{
-		Authorizer: p.authorizer, PrimaryIPFamily: api.IPFamily(s.primaryFamily()), Storages: storages,
+		Authorizer: p.authorizer, Resolver: resolver.ResourceResolverFunc(p.resolve), Lookup: p.lookup,
+		PrimaryIPFamily: api.IPFamily(s.primaryFamily()), Storages: storages,
 	})
 	if err != nil {
 		return err
