@@ -154,11 +154,11 @@ func (e *eviction) evictProtected(ctx context.Context, pod *api.Pod, options *me
 	case err != nil:
 		return nil, err
 	case len(budgets) > 1:
-		return &metav1.Status{
+		return nil, &apierrors.StatusError{ErrStatus: metav1.Status{
 			Status:  metav1.StatusFailure,
 			Message: "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
 			Code:    http.StatusInternalServerError,
-		}, nil
+		}}
 	case len(budgets) == 1 && spared(pod, budgets[0]):
 		return e.evictUnready(ctx, pod, budgets[0].Name, options)
 	case len(budgets) == 1:
