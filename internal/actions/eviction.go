@@ -42,7 +42,8 @@ func (*eviction) AcceptsGroupVersion(gv schema.GroupVersion) bool {
 }
 
 // Create evicts the pod of that name.
-func (e *eviction) Create(ctx context.Context, name string, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
+func (e *eviction) Create(ctx context.Context, name string, obj runtime.Object, validate rest.ValidateObjectFunc,
+	options *metav1.CreateOptions) (runtime.Object, error) {
 	body, ok := obj.(*policy.Eviction)
 	if !ok {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("not a Eviction object: %T", obj))
@@ -173,7 +174,8 @@ func (e *eviction) evictProtected(ctx context.Context, pod *api.Pod, options *me
 }
 
 // evictUnready deletes a pod that does not count, unless it has changed and may count by now.
-func (e *eviction) evictUnready(ctx context.Context, pod *api.Pod, budget string, options *metav1.DeleteOptions) (runtime.Object, error) {
+func (e *eviction) evictUnready(ctx context.Context, pod *api.Pod, budget string,
+	options *metav1.DeleteOptions) (runtime.Object, error) {
 	err := e.deletePod(ctx, pod, atVersion(options, pod))
 	switch {
 	case err == nil:

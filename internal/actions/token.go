@@ -2,6 +2,7 @@ package actions
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -42,7 +43,7 @@ type TokenOptions struct {
 }
 
 // token is serviceaccounts/token (kubernetes/pkg/registry/core/serviceaccount/storage/token.go). Tokens that are bound to the
-// configuration of a webhook (KEP-4819's alpha feature APIServerWebhookAuthenticationToken) are refused as upstream refuses them
+// configuration of a webhook (the alpha feature APIServerWebhookAuthenticationToken) are refused as upstream refuses them
 // by default.
 type token struct {
 	objects
@@ -74,7 +75,8 @@ func (*token) Destroy() {}
 func (*token) PreserveRequestObjectMetaSystemFieldsOnSubresourceCreate() bool { return true }
 
 // Create makes a token for the service account of that name.
-func (t *token) Create(ctx context.Context, name string, obj runtime.Object, validate rest.ValidateObjectFunc, _ *metav1.CreateOptions) (runtime.Object, error) {
+func (t *token) Create(ctx context.Context, name string, obj runtime.Object, validate rest.ValidateObjectFunc,
+	_ *metav1.CreateOptions) (runtime.Object, error) {
 	body, ok := obj.(*authentication.TokenRequest)
 	if !ok {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("not a TokenRequest object: %T", obj))
@@ -128,12 +130,14 @@ func checkTokenPath(body *authentication.TokenRequest, namespace, name string) e
 }
 
 // complete fills in what the body leaves open, and checks that it means this service account.
-func (t *token) complete(ctx context.Context, body *authentication.TokenRequest, account *api.ServiceAccount, now time.Time) error {
+func (t *token) complete(ctx context.Context, body *authentication.TokenRequest, account *api.ServiceAccount,
+	now time.Time) error {
 	if body.UID != "" && body.UID != account.UID {
-		mismatch := fmt.Sprintf("the UID in the token request (%s) does not match the UID of the service account (%s)", body.UID, account.UID)
+		mismatch := fmt.Sprintf("the UID in the token request (%s) does not match the UID of the service account (%s)",
+			body.UID, account.UID)
 		if utilfeature.DefaultFeatureGate.Enabled(genericfeatures.TokenRequestServiceAccountUIDValidation) {
 			gr := schema.GroupResource{Group: tokenKind.Group, Resource: tokenKind.Kind}
-			return apierrors.NewConflict(gr, account.Name, fmt.Errorf("%s", mismatch))
+			return apierrors.NewConflict(gr, account.Name, errors.New(mismatch))
 		}
 		audit.AddAuditAnnotation(ctx, "authentication.k8s.io/token-request-uid-mismatch", mismatch)
 		warning.AddWarning(ctx, "", mismatch+" but TokenRequestServiceAccountUIDValidation is not enabled. "+
@@ -159,7 +163,8 @@ type boundTo struct {
 }
 
 // bound reads the object that the token is to be bound to.
-func (t *token) bound(ctx context.Context, ref *authentication.BoundObjectReference, namespace, account string) (bound boundTo, err error) {
+func (t *token) bound(ctx context.Context, ref *authentication.BoundObjectReference, namespace,
+	account string) (bound boundTo, err error) {
 	if ref == nil {
 		return bound, nil
 	}
@@ -228,10 +233,12 @@ func (t *token) boundToPod(ctx context.Context, namespace, name, account string)
 }
 
 // issue makes the token.
-func (t *token) issue(ctx context.Context, body *authentication.TokenRequest, account *api.ServiceAccount, bound boundTo, now time.Time) (runtime.Object, error) {
+func (t *token) issue(ctx context.Context, body *authentication.TokenRequest, account *api.ServiceAccount, bound boundTo,
+	now time.Time) (runtime.Object, error) {
 	spec := &body.Spec
 	if most := int64(t.MaxExpiration.Seconds()); most > 0 && spec.ExpirationSeconds > most {
-		warning.AddWarning(ctx, "", fmt.Sprintf("requested expiration of %d seconds shortened to %d seconds", spec.ExpirationSeconds, most))
+		warning.AddWarning(ctx, "", fmt.Sprintf("requested expiration of %d seconds shortened to %d seconds",
+			spec.ExpirationSeconds, most))
 		spec.ExpirationSeconds = most
 	}
 	lifetime, warnAfter := t.lifetime(spec, bound)

@@ -14,13 +14,13 @@ import (
 
 // claims are those of a token that matter here.
 type claims struct {
-	Issuer    string   `json:"iss"`
-	Subject   string   `json:"sub"`
-	ID        string   `json:"jti"`
-	Audience  []string `json:"aud"`
-	IssuedAt  int64    `json:"iat"`
-	Expiry    int64    `json:"exp"`
-	Kubernets struct {
+	Issuer     string   `json:"iss"`
+	Subject    string   `json:"sub"`
+	ID         string   `json:"jti"`
+	Audience   []string `json:"aud"`
+	IssuedAt   int64    `json:"iat"`
+	Expiry     int64    `json:"exp"`
+	Kubernetes struct {
 		Namespace      string
 		ServiceAccount struct{ Name, UID string }
 		Pod, Node      *struct{ Name, UID string }
@@ -61,14 +61,14 @@ func TestTokenClaims(t *testing.T) {
 	request, c, warned := f.issue(t, `{}`)
 	switch {
 	case c.Issuer != audience, c.Subject != "system:serviceaccount:default:sa", c.ID == "", !slices.Equal(c.Audience, []string{audience}),
-		c.Kubernets.Namespace != "default", c.Kubernets.ServiceAccount.Name != "sa", c.Kubernets.ServiceAccount.UID == "",
-		c.Expiry-c.IssuedAt != 3600, c.Kubernets.Pod != nil, len(warned) > 0:
+		c.Kubernetes.Namespace != "default", c.Kubernetes.ServiceAccount.Name != "sa", c.Kubernetes.ServiceAccount.UID == "",
+		c.Expiry-c.IssuedAt != 3600, c.Kubernetes.Pod != nil, len(warned) > 0:
 		t.Errorf("%+v %v", c, warned)
 	case request.Status.ExpirationTimestamp.Unix() > c.Expiry:
 		t.Error("the answer promises more than the token holds")
 	}
 	_, c, _ = f.issue(t, `{"boundObjectRef":{"apiVersion":"v1","kind":"Pod","name":"p"}}`)
-	if k := c.Kubernets; k.Pod == nil || k.Pod.Name != "p" || k.Pod.UID == "" || k.Node == nil || k.Node.Name != "n" || k.Node.UID == "" {
+	if k := c.Kubernetes; k.Pod == nil || k.Pod.Name != "p" || k.Pod.UID == "" || k.Node == nil || k.Node.Name != "n" || k.Node.UID == "" {
 		t.Errorf("%+v", k)
 	}
 }
@@ -105,7 +105,7 @@ func TestTokenExpiration(t *testing.T) {
 			if got := c.Expiry - c.IssuedAt; got != test.lives {
 				t.Errorf("lives %d", got)
 			}
-			if got := c.Kubernets.WarnAfter; got != 0 != (test.warnAfter != 0) || got != 0 && got-c.IssuedAt != test.warnAfter {
+			if got := c.Kubernetes.WarnAfter; got != 0 != (test.warnAfter != 0) || got != 0 && got-c.IssuedAt != test.warnAfter {
 				t.Errorf("warns after %d", got)
 			}
 			if got := strings.Join(warned, ";"); got != test.warning {
