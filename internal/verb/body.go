@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/warning"
 
 	"github.com/kayak-k8s/kayak/internal/wire"
@@ -94,11 +95,19 @@ func (c *Call) decodeBody(ctx context.Context, fieldValidation string) (runtime.
 		}
 		addStrictWarnings(ctx, strictErr.Errors())
 	}
-	if got.GroupVersion() != gvk.GroupVersion() {
+	if !c.accepts(got.GroupVersion()) {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf(
 			"the API version in the data (%s) does not match the expected API version (%s)", got.GroupVersion(), gvk.GroupVersion()))
 	}
 	return obj, nil
+}
+
+// accepts reports whether a body may be in a version: the one of the path, or what an action takes besides, as an eviction does.
+func (c *Call) accepts(gv schema.GroupVersion) bool {
+	if acceptor, ok := c.storage().(rest.GroupVersionAcceptor); ok {
+		return acceptor.AcceptsGroupVersion(gv)
+	}
+	return gv == c.face().Version
 }
 
 // decodeError words a body that cannot be read as upstream does (endpoints/handlers/rest.go, transformDecodeError).
