@@ -91,6 +91,9 @@ type Kind struct {
 	// told by the options, and must leave nothing taken.
 	BeginCreate func(ctx context.Context, obj runtime.Object, options *metav1.CreateOptions) (Finish, error)
 	BeginUpdate func(ctx context.Context, obj, existing runtime.Object, options *metav1.UpdateOptions) (Finish, error)
+	// BeforeDelete, when set, is called once for a request to delete: before anything is read or decided, with the name of the
+	// object, or "" for a collection. An error ends the request; warnings go to the context.
+	BeforeDelete func(ctx context.Context, name string, options *metav1.DeleteOptions) error
 	// AfterDelete, when set, is called with an object that is gone, and must not change it. A dry run is told by the options.
 	AfterDelete func(obj runtime.Object, options *metav1.DeleteOptions)
 	// OnRead, when set, gives an object that was read from the store what objects written by older versions lack.

@@ -34,6 +34,9 @@ func (a *API) delete(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
+	if err := c.beforeDelete(ctx, options); err != nil {
+		return err
+	}
 	obj, deleted, err := a.deleteObject(ctx, c, c.Info.Name, options)
 	if err != nil {
 		return storeError(err, c)
@@ -318,6 +321,13 @@ func sameSet(a, b []string) bool {
 	slices.Sort(a)
 	slices.Sort(b)
 	return slices.Equal(a, b)
+}
+
+func (c *Call) beforeDelete(ctx context.Context, options *metav1.DeleteOptions) error {
+	if c.Resource.BeforeDelete == nil {
+		return nil
+	}
+	return c.Resource.BeforeDelete(ctx, c.Info.Name, options)
 }
 
 func (c *Call) afterDelete(obj runtime.Object, options *metav1.DeleteOptions) {

@@ -2,10 +2,8 @@ package verb
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -57,7 +55,7 @@ func (a *API) createElsewhere(ctx context.Context, c *Call, obj runtime.Object, 
 	case rest.Creater:
 		result, err = storage.Create(ctx, obj, validate, options)
 	default:
-		return nil, notServed(c)
+		return nil, notServed()
 	}
 	if status, ok := result.(*metav1.Status); ok && status.Code == 0 {
 		status.Code = http.StatusCreated
@@ -72,7 +70,7 @@ func (a *API) getElsewhere(ctx context.Context, c *Call) error {
 	}
 	storage, ok := c.storage().(rest.Getter)
 	if !ok {
-		return notServed(c)
+		return notServed()
 	}
 	out, err := wire.Negotiate(c.Request, false)
 	if err != nil {
@@ -93,7 +91,7 @@ func (a *API) getElsewhere(ctx context.Context, c *Call) error {
 func (a *API) listElsewhere(ctx context.Context, c *Call) error {
 	storage, ok := c.storage().(rest.Lister)
 	if !ok {
-		return notServed(c)
+		return notServed()
 	}
 	out, err := wire.Negotiate(c.Request, false)
 	if err != nil {
@@ -110,10 +108,5 @@ func (a *API) listElsewhere(ctx context.Context, c *Call) error {
 	return a.respond(ctx, c, out, http.StatusOK, list)
 }
 
-// notServed is for a verb that the kind's table promises and its storage does not have.
-func notServed(c *Call) error {
-	if c.Info.Verb == "create" || c.Info.Verb == "get" || c.Info.Verb == "list" {
-		return apierrors.NewInternalError(fmt.Errorf("nothing serves %s of %s", c.Info.Verb, c.Resource.Kind.Resource))
-	}
-	return request.MethodNotAllowed()
-}
+// notServed is for what the kind's table promises and nobody has brought an implementation of: to a client, it is not there.
+func notServed() error { return request.UnknownResource() }

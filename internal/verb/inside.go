@@ -110,6 +110,9 @@ func (a *API) DeleteObject(ctx context.Context, r *kind.Resource, namespace, nam
 	ctx, c := a.inside(ctx, "delete", r, "", namespace, name)
 	options = options.DeepCopy()
 	options.TypeMeta = optionsType("DeleteOptions")
+	if err := c.beforeDelete(ctx, options); err != nil {
+		return nil, false, err
+	}
 	obj, gone, err := a.deleteObject(ctx, c, name, options)
 	return obj, gone, storeError(err, c)
 }

@@ -68,6 +68,9 @@ func (a *API) Serve(c *Call) error {
 	if connecter, ok := c.storage().(rest.Connecter); ok {
 		return a.connect(ctx, c, connecter)
 	}
+	if s := c.Sub; s != nil && s.Update == nil && s.View == nil && s.Storage == nil {
+		return notServed()
+	}
 	switch c.Info.Verb {
 	case "get":
 		return a.get(ctx, c)

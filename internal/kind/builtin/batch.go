@@ -1,6 +1,11 @@
 package builtin
 
 import (
+	"context"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/apiserver/pkg/warning"
 	"k8s.io/kubernetes/pkg/apis/batch"
 	"k8s.io/kubernetes/pkg/registry/batch/cronjob"
 	"k8s.io/kubernetes/pkg/registry/batch/job"
@@ -21,5 +26,18 @@ func (b *builder) batch() []*kind.Kind {
 		Attributes:   job.GetAttrs,
 		Fields:       []kind.Field{{Name: "status.successful", Paths: []string{"status.succeeded"}, Zero: "0"}},
 		Subresources: subresources(status(job.StatusStrategy)),
+		BeforeDelete: warnOfOrphanedPods,
 	})
+}
+
+// warnOfOrphanedPods tells who deletes jobs without saying what is to become of their pods that these stay, which batch/v1 does
+// for reasons of compatibility (registry/batch/job/storage/storage.go).
+func warnOfOrphanedPods(ctx context.Context, _ string, options *metav1.DeleteOptions) error {
+	//lint:ignore SA1019 clients still send orphanDependents
+	unsaid := options.PropagationPolicy == nil && options.OrphanDependents == nil
+	if unsaid && job.Strategy.DefaultGarbageCollectionPolicy(ctx) == rest.OrphanDependents {
+		warning.AddWarning(ctx, "", "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to "+
+			"remove them or set propagationPolicy=Orphan to suppress this warning")
+	}
+	return nil
 }
