@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"strings"
@@ -15,13 +16,14 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
-	"k8s.io/apiserver/pkg/authorization/authorizer"
 	genericrequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
 	api "k8s.io/kubernetes/pkg/apis/core"
 	discoveryapi "k8s.io/kubernetes/pkg/apis/discovery"
 	"k8s.io/kubernetes/pkg/registry/admissionregistration/resolver"
+	"k8s.io/kubernetes/pkg/serviceaccount"
 
+	"github.com/kayak-k8s/kayak/internal/actions"
 	"github.com/kayak-k8s/kayak/internal/authn"
 	"github.com/kayak-k8s/kayak/internal/authz"
 	"github.com/kayak-k8s/kayak/internal/connect"
@@ -52,7 +54,7 @@ type parts struct {
 	root        string
 	api         *verb.API
 	table       *kind.Table
-	authorizer  authorizer.UnconditionalAuthorizer
+	authorizer  authz.Chain
 	objects     *services.Server
 	allocator   *services.Allocator
 	connections *connect.Connections
@@ -135,6 +137,11 @@ func (s *Server) makeKinds(p *parts) (err error) {
 	for name, storage := range p.connections.Storage() {
 		storages[schema.GroupResource{Resource: name}] = storage
 	}
+	acts, err := s.actions(p)
+	if err != nil {
+		return err
+	}
+	maps.Copy(storages, acts)
 	kinds, err := builtin.Kinds(builtin.Options{
 		Authorizer: p.authorizer, Resolver: resolver.ResourceResolverFunc(p.resolve), Lookup: p.lookup,
 		PrimaryIPFamily: api.IPFamily(s.primaryFamily()), Storages: storages,
@@ -152,6 +159,29 @@ func (s *Server) makeKinds(p *parts) (err error) {
 	p.allocator.Hook(kinds...)
 	p.table = kind.NewTable(kinds...)
 	return nil
+}
+
+// actions are what is done to objects that is no plain write.
+func (s *Server) actions(p *parts) (map[schema.GroupResource]rest.Storage, error) {
+	issuer := s.config.ServiceAccountIssuer
+	generator, err := serviceaccount.JWTTokenGenerator(issuer, s.material.ServiceAccountKey)
+	if err != nil {
+		return nil, fmt.Errorf("cannot sign service account tokens: %w", err)
+	}
+	return actions.Storages(actions.Options{
+		API: p.api, Resource: p.resource,
+		Authenticator: authn.NewTokens(), Authorizer: p.authorizer, RuleResolver: p.authorizer,
+		Audiences: authenticator.Audiences{issuer},
+		Tokens: actions.TokenOptions{
+			Generator: generator, Audiences: authenticator.Audiences{issuer}, ExtendExpiration: true,
+		},
+		Stores: []func(context.Context) error{s.storeReachable},
+	}), nil
+}
+
+func (s *Server) storeReachable(ctx context.Context) error {
+	_, err := s.store.Status(ctx)
+	return err
 }
 
 func (s *Server) primaryFamily() corev1.IPFamily {

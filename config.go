@@ -47,6 +47,9 @@ type Config struct {
 	ServiceClusterIPRange []netip.Prefix
 	// ServiceNodePortRange has the node ports of Services; default 30000-32767.
 	ServiceNodePortRange utilnet.PortRange
+	// ServiceAccountIssuer is the issuer, and the audience, of service account tokens; default
+	// https://kubernetes.default.svc.cluster.local.
+	ServiceAccountIssuer string
 	// Kubelet says how kubelets are spoken to, for logs, exec and the like.
 	Kubelet KubeletConfig
 
@@ -132,6 +135,7 @@ func (c Config) withDefaults() Config {
 		c.ServiceClusterIPRange = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}
 	}
 	def(&c.ServiceNodePortRange, services.DefaultNodePorts)
+	def(&c.ServiceAccountIssuer, "https://kubernetes.default.svc.cluster.local")
 	def(&c.EventTTL, time.Hour)
 	def(&c.MaxRequestsInflight, 400)
 	def(&c.MaxMutatingRequestsInflight, 200)

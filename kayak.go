@@ -201,13 +201,9 @@ func (s *Server) prepareMaterial() (err error) {
 
 // checks are the parts of the server's health.
 func (s *Server) checks(started <-chan struct{}) []server.Check {
-	reachable := func(ctx context.Context) error {
-		_, err := s.store.Status(ctx)
-		return err
-	}
 	return []server.Check{
-		{Name: "etcd", Run: reachable},
-		{Name: "etcd-readiness", Run: reachable, ReadyOnly: true},
+		{Name: "etcd", Run: s.storeReachable},
+		{Name: "etcd-readiness", Run: s.storeReachable, ReadyOnly: true},
 		{Name: "informer-sync", ReadyOnly: true, Run: func(context.Context) error {
 			if !s.state.Synced() {
 				return errors.New("the state is not following the store")

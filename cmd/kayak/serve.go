@@ -81,6 +81,8 @@ func (o *serveOptions) addFlags(flags *pflag.FlagSet) {
 	c.ServiceNodePortRange = utilnet.PortRange{Base: 30000, Size: 2768}
 	flags.Var(&c.ServiceNodePortRange, "service-node-port-range", "A port range to reserve for services with NodePort visibility. "+
 		"This must not overlap with the ephemeral port range on nodes. Example: '30000-32767'. Inclusive at both ends of the range.")
+	flags.StringVar(&c.ServiceAccountIssuer, "service-account-issuer", "https://kubernetes.default.svc.cluster.local",
+		"Identifier of the service account token issuer. The issuer will assert this identifier in \"iss\" claim of issued tokens.")
 	k := &c.Kubelet
 	flags.StringVar(&k.CertFile, "kubelet-client-certificate", "", "Path to a client cert file for TLS.")
 	flags.StringVar(&k.KeyFile, "kubelet-client-key", "", "Path to a client key file for TLS.")
