@@ -26,8 +26,8 @@ type KubernetesService struct {
 	KubernetesServiceOptions
 	// turn holds one token: whoever has it may look and write.
 	turn chan struct{}
-	// leaving is set by Close, for who has the turn.
-	leaving bool
+	// joined says that there may be a lease of this server, leaving that Close was called. They belong to who has the turn.
+	joined, leaving bool
 }
 
 // KubernetesServiceOptions say what the Service is to be.
@@ -90,6 +90,9 @@ func (c *KubernetesService) Close(ctx context.Context) {
 		return
 	}
 	c.leaving = true
+	if !c.joined {
+		return // what there is of its address is somebody else's
+	}
 	if err := c.leave(ctx); err != nil {
 		c.Logger.Warn("cannot remove this server from the endpoints of the kubernetes service", "error", err)
 	}
@@ -187,6 +190,7 @@ func (c *KubernetesService) service() *api.Service {
 
 // stay renews this server's lease and puts the endpoints in step.
 func (c *KubernetesService) stay(ctx context.Context, ports bool) error {
+	c.joined = true
 	revision, err := c.leases().renew(ctx, c.Advertise)
 	if err != nil {
 		return err

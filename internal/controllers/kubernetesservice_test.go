@@ -185,6 +185,16 @@ func TestServerWithoutAddress(t *testing.T) {
 	}
 }
 
+// A server that never got as far as its endpoints leaves alone what another has under the same address.
+func TestServerThatNeverJoined(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	a := c.server(t)
+	ensure(t, c.kubernetesService(a, "192.0.2.2"))
+	c.kubernetesService(a, "192.0.2.2").Close(t.Context())
+	c.wantAddresses(t, a, "192.0.2.2")
+}
+
 func TestServiceOfTypeNodePort(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
