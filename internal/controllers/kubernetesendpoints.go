@@ -38,7 +38,7 @@ func (c *KubernetesService) syncEndpoints(ctx context.Context, snapshot *state.S
 	if existing == nil && c.leaving {
 		return nil
 	}
-	wanted := c.endpoints(existing, addresses, ports)
+	wanted := c.endpoints(existing, addresses, ports && len(addresses) == 1)
 	switch {
 	case existing == nil:
 		c.Logger.Info("resetting the endpoints of the kubernetes service", "addresses", addresses)

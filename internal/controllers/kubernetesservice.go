@@ -114,7 +114,8 @@ func (c *KubernetesService) keepsEndpoints() bool {
 	return c.Services != nil && c.Endpoints != nil && c.EndpointSlices != nil && c.Advertise.IsValid()
 }
 
-// pass does everything once. ports says whether the endpoints' ports are looked at: upstream does so at the start only.
+// pass does everything once. ports says whether the endpoints' ports are looked at: at the start, by the only server, which may
+// have another port than the one that was killed before it. What several servers have is nobody's to decide.
 func (c *KubernetesService) pass(ctx context.Context, ports bool) {
 	ctx = verb.AsServer(ctx)
 	if c.Services == nil || !c.take(ctx) {
@@ -204,7 +205,7 @@ func (c *KubernetesService) leave(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.syncEndpointsAt(ctx, revision, true)
+	return c.syncEndpointsAt(ctx, revision, false)
 }
 
 func (c *KubernetesService) leases() masterLeases { return masterLeases{c.API, c.Endpoints} }

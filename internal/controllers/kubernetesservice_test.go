@@ -155,6 +155,22 @@ func TestEndpointsAreMended(t *testing.T) {
 	}
 }
 
+// A server of another port than the others leaves theirs alone, when it comes and when it goes.
+func TestServerOfAnotherPort(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	a := c.server(t)
+	ensure(t, c.kubernetesService(a, "192.0.2.2"))
+	other := c.kubernetesService(a, "192.0.2.3")
+	other.Port = 6443
+	ensure(t, other)
+	other.Close(t.Context())
+	ports := get[*api.Endpoints](t, a, c.resource(endpoints), "kubernetes").Subsets[0].Ports
+	if len(ports) != 1 || ports[0].Port != 16443 {
+		t.Errorf("the ports are %v", ports)
+	}
+}
+
 func TestSliceOfAnotherFamilyIsReplaced(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
