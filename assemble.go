@@ -58,6 +58,7 @@ type parts struct {
 	objects     *services.Server
 	allocator   *services.Allocator
 	connections *connect.Connections
+	service     *controllers.KubernetesService
 
 	controllers []controller
 	// started is closed when the controllers have made what was missing.
@@ -124,6 +125,7 @@ func (s *Server) assemble() (*parts, error) {
 		RequestTimeout: s.config.RequestTimeout, Stopping: stopping, Logs: s.logs, Logger: s.log,
 	})
 	documents.SetPaths(s.http.Paths())
+	p.service = s.kubernetesService(p)
 	p.controllers = s.controllers(p)
 	return p, nil
 }
@@ -249,7 +251,27 @@ func (s *Server) controllers(p *parts) []controller {
 		&controllers.SystemNamespaces{API: p.api, Resource: p.resource("", "v1", "namespaces"), Logger: s.log},
 		&services.DefaultCIDR{Objects: p.objects, Ranges: s.config.ServiceClusterIPRange, Logger: s.log},
 		&services.Repair{Allocator: p.allocator, Objects: p.objects, Logger: s.log},
+		&controllers.PriorityClasses{API: p.api, Resource: p.resource("scheduling.k8s.io", "v1", "priorityclasses"), Logger: s.log},
+		&controllers.FlowControl{
+			API: p.api, FlowSchemas: p.resource("flowcontrol.apiserver.k8s.io", "v1", "flowschemas"),
+			PriorityLevels: p.resource("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations"), Logger: s.log,
+		},
+		p.service, // the last: it makes pods come here
 	}
+}
+
+func (s *Server) kubernetesService(p *parts) *controllers.KubernetesService {
+	if !s.advertise.IsValid() {
+		s.log.Info("this server is no endpoint of the Service kubernetes", "reconciler", s.config.EndpointReconcilerType,
+			"bindAddress", s.config.BindAddress)
+	}
+	return controllers.NewKubernetesService(controllers.KubernetesServiceOptions{
+		API: p.api, Services: p.resource("", "v1", "services"), Endpoints: p.resource("", "v1", "endpoints"),
+		EndpointSlices: p.resource("discovery.k8s.io", "v1", "endpointslices"),
+		Address:        s.config.serviceIP(), Advertise: s.advertise,
+		Port: s.listener.Addr().(*net.TCPAddr).Port, NodePort: s.config.KubernetesServiceNodePort,
+		Logger: s.log,
+	})
 }
 
 // families tells the state which keys belong together.

@@ -25,6 +25,15 @@ type Config struct {
 	// Port is the port to listen on; 0 takes a free one.
 	Port int
 
+	// AdvertiseAddress is where the rest of the cluster reaches this server: the endpoint of the Service "kubernetes". Default:
+	// the bind address, or when that is all addresses or loopback, the machine's own, if it has one of the family of Services.
+	AdvertiseAddress string
+	// KubernetesServiceNodePort makes the Service "kubernetes" one of type NodePort, with this port, unless it is 0.
+	KubernetesServiceNodePort int
+	// EndpointReconcilerType says who keeps the endpoints of the Service "kubernetes": "lease", the default, lets all servers
+	// of the cluster do it together, "none" leaves it to others.
+	EndpointReconcilerType string
+
 	// Etcd, when it names servers, is the cluster that keeps the objects, in place of the embedded one.
 	Etcd EtcdConfig
 	// CompactionInterval is how often history older than the interval is dropped; default 5 minutes, negative for never.
@@ -129,6 +138,7 @@ func (c *Config) checkServiceIPs() error {
 
 func (c Config) withDefaults() Config {
 	def(&c.BindAddress, "127.0.0.1")
+	def(&c.EndpointReconcilerType, "lease")
 	def(&c.Etcd.Prefix, "/registry")
 	def(&c.CompactionInterval, 5*time.Minute)
 	if len(c.ServiceClusterIPRange) == 0 {

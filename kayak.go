@@ -43,6 +43,8 @@ import (
 type Server struct {
 	config Config
 	log    *slog.Logger
+	// advertise is the server's address in the endpoints of the Service "kubernetes"; the zero Addr: it is not in them.
+	advertise netip.Addr
 
 	listener net.Listener
 	material *bootstrap.Material
@@ -57,10 +59,12 @@ type Server struct {
 
 	// background is what runs until Stop.
 	background sync.WaitGroup
-	cancel     context.CancelFunc
-	stopOnce   sync.Once
-	stopErr    error
-	failed     chan error
+	// leave takes the server out of the endpoints of the Service "kubernetes".
+	leave    func(ctx context.Context)
+	cancel   context.CancelFunc
+	stopOnce sync.Once
+	stopErr  error
+	failed   chan error
 }
 
 // New returns a server that is not running and has touched nothing yet.
@@ -76,7 +80,11 @@ func New(config Config) (*Server, error) {
 	if err := config.checkServiceIPs(); err != nil {
 		return nil, err
 	}
-	return &Server{config: config, log: config.Logger, apis: apis, failed: make(chan error, 1)}, nil
+	advertise, err := config.advertised()
+	if err != nil {
+		return nil, err
+	}
+	return &Server{config: config, log: config.Logger, advertise: advertise, apis: apis, failed: make(chan error, 1)}, nil
 }
 
 // Start makes or loads certificates, opens the store, loads what is in it and serves. It returns when the server is ready, or
@@ -117,6 +125,7 @@ func (s *Server) start(ctx context.Context) error {
 	if err := s.state.WaitSynced(ctx); err != nil {
 		return fmt.Errorf("cannot load the objects from the store: %w", err)
 	}
+	s.leave = parts.service.Close
 	for _, c := range parts.controllers {
 		if err := c.Ensure(ctx); err != nil {
 			return fmt.Errorf("cannot set up the %s: %w", c.Name(), err)
@@ -191,6 +200,9 @@ func (s *Server) prepareMaterial() (err error) {
 		Dir: s.config.DataDir, Server: s.URL(), ServiceIPs: []netip.Addr{s.config.serviceIP()},
 		Hosts: []string{s.config.BindAddress}, Logger: s.log,
 	}
+	if s.advertise.IsValid() {
+		options.Hosts = append(options.Hosts, s.advertise.String())
+	}
 	if s.config.DataDir == "" {
 		s.material, err = bootstrap.Generate(options)
 	} else {
@@ -249,6 +261,11 @@ func (s *Server) Stop(ctx context.Context) error {
 
 func (s *Server) stop(ctx context.Context) error {
 	var errs []error
+	if s.leave != nil {
+		leaving, cancel := context.WithTimeout(ctx, leaveTime)
+		s.leave(leaving) // while requests are still served
+		cancel()
+	}
 	if s.http != nil {
 		s.catchUp(ctx)
 		errs = append(errs, s.http.Shutdown(ctx))
@@ -274,6 +291,9 @@ func (s *Server) stop(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
+
+// leaveTime bounds it, likewise: where the server is missed, its lease ends by itself.
+const leaveTime = 300 * time.Millisecond
 
 // catchUpTime bounds the wait for a store that does not answer any more.
 const catchUpTime = time.Second

@@ -65,6 +65,14 @@ func (o *serveOptions) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.BindAddress, "bind-address", "127.0.0.1", "The IP address on which to listen for the --secure-port port.")
 	flags.IntVar(&c.Port, "secure-port", 6443, "The port on which to serve HTTPS; 0 takes a free one.")
 
+	flags.StringVar(&c.AdvertiseAddress, "advertise-address", "", "The IP address on which to advertise the apiserver to members "+
+		"of the cluster. This address must be reachable by the rest of the cluster. If blank, the --bind-address will be used. "+
+		"If --bind-address is unspecified, the host's default interface will be used.")
+	flags.IntVar(&c.KubernetesServiceNodePort, "kubernetes-service-node-port", 0, "If non-zero, the Kubernetes master service "+
+		"(which apiserver creates/maintains) will be of type NodePort, using this as the value of the port. If zero, the "+
+		"Kubernetes master service will be of type ClusterIP.")
+	flags.StringVar(&c.EndpointReconcilerType, "endpoint-reconciler-type", "lease", "Use an endpoint reconciler (lease, none).")
+
 	flags.StringSliceVar(&c.Etcd.Servers, "etcd-servers", nil, "List of etcd servers to connect with (scheme://ip:port), "+
 		"comma separated. Without it an embedded etcd is used.")
 	flags.StringVar(&c.Etcd.Prefix, "etcd-prefix", "/registry", "The prefix to prepend to all resource paths in etcd.")
@@ -251,12 +259,12 @@ func (p *prefixes) String() string {
 
 func (p *prefixes) Set(value string) error {
 	*p = nil
-	for text := range strings.SplitSeq(value, ",") {
+	for i, text := range strings.Split(value, ",") {
 		prefix, err := netip.ParsePrefix(strings.TrimSpace(text))
 		if err != nil {
-			return err
+			return fmt.Errorf("service-cluster-ip-range[%d] is not a valid cidr", i)
 		}
-		*p = append(*p, prefix)
+		*p = append(*p, prefix.Masked())
 	}
 	return nil
 }
