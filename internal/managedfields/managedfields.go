@@ -199,4 +199,10 @@ func (m *Manager) Apply(live, applied runtime.Object, manager string, force bool
 }
 
 // Empty returns the object that a create is compared with.
-func Empty(r *kind.Resource) (runtime.Object, error) { return r.Codec.Creater.New(r.GVK()) }
+func Empty(r *kind.Resource) (runtime.Object, error) {
+	obj, err := r.Codec.Creater.New(r.GVK())
+	if err == nil {
+		obj.GetObjectKind().SetGroupVersionKind(r.GVK())
+	}
+	return obj, err
+}
