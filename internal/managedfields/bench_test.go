@@ -15,7 +15,7 @@ import (
 // benchmarkPod is a pod of 3 KB, as a Deployment makes it.
 func benchmarkPod(b *testing.B) (*Manager, *kind.Resource, runtime.Object) {
 	b.Helper()
-	kinds, err := builtin.Kinds()
+	kinds, err := builtin.Kinds(builtin.Options{})
 	if err != nil {
 		b.Fatal(err)
 	}

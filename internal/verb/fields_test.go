@@ -10,20 +10,12 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	scalefields "k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/warning"
-	"k8s.io/kubernetes/pkg/apis/apps"
-	"k8s.io/kubernetes/pkg/apis/autoscaling"
-	_ "k8s.io/kubernetes/pkg/apis/autoscaling/install"
 	api "k8s.io/kubernetes/pkg/apis/core"
-	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
-	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/managedfields"
 	"github.com/kayak-k8s/kayak/internal/store"
 	"github.com/kayak-k8s/kayak/internal/verb"
@@ -54,40 +46,12 @@ func owners(t *testing.T, w *httptest.ResponseRecorder) []string {
 	return lines
 }
 
-// withScale gives deployments a scale, as the table of kinds does.
-func (f *fixture) withScale() {
-	deployments := f.table.Resource("apps", "v1", "deployments")
-	replicas := fieldpath.MakePathOrDie("spec", "replicas")
-	deployments.Subresources["scale"] = &kind.Subresource{
-		Name: "scale", Verbs: []string{"get", "patch", "update"},
-		Face: kind.Face(autoscalingv1.SchemeGroupVersion.WithKind("Scale"), &kind.Codec{
-			Typer: deployments.Codec.Typer, Creater: deployments.Codec.Creater, Defaulter: deployments.Codec.Defaulter,
-			Convertor: deployments.Codec.Convertor, Serializer: deployments.Codec.Serializer, Hub: autoscaling.SchemeGroupVersion,
-		}, func() runtime.Object { return &autoscaling.Scale{} }),
-		View: &kind.View{
-			Replicas: scalefields.ResourcePathMappings{"apps/v1": replicas},
-			Of: func(obj runtime.Object) (runtime.Object, error) {
-				d := obj.(*apps.Deployment)
-				return &autoscaling.Scale{
-					ObjectMeta: metav1.ObjectMeta{Name: d.Name, Namespace: d.Namespace, UID: d.UID, ResourceVersion: d.ResourceVersion},
-					Spec:       autoscaling.ScaleSpec{Replicas: d.Spec.Replicas},
-				}, nil
-			},
-			Into: func(obj, view runtime.Object) error {
-				obj.(*apps.Deployment).Spec.Replicas = view.(*autoscaling.Scale).Spec.Replicas
-				return nil
-			},
-		},
-	}
-}
-
 // What is expected here is what kube-apiserver v1.37 answers.
 func TestFieldsThroughScale(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, nil)
 	f.Fields = managedfields.New()
 	f.Authorizer = allowAll{}
-	f.withScale()
 	const path = "/apis/apps/v1/namespaces/default/deployments/d"
 	w := f.do(t, "PATCH", path+"?fieldManager=one", applyPatch, `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"d"},`+
 		`"spec":{"replicas":3,"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},`+
@@ -147,6 +111,7 @@ func TestObjectsWithoutFieldsStayWithout(t *testing.T) {
 	const path = "/api/v1/namespaces/default/configmaps"
 	f.must(t, "POST", path, `{"metadata":{"name":"a"},"data":{"x":"1"}}`)
 	f.Fields = managedfields.New()
+	f.Authorizer = allowAll{}
 	w := f.do(t, "PATCH", path+"/a?fieldManager=one", mergePatch, `{"data":{"y":"1"}}`)
 	if got := owners(t, w); got != nil {
 		t.Error(got)
