@@ -129,20 +129,15 @@ func (t *Tracker) newManager(r *kind.Resource, sub *kind.Subresource) (*Manager,
 	}
 	gvk := face.GVK()
 	convertor := sharing(face.Codec.Convertor)
-	filters, exclude := resetFields(r, sub)
-	if exclude != nil {
-		filters = fieldpath.NewExcludeFilterSetMap(exclude)
-	}
+	exclude := resetFields(r, sub)
 	fields, err := managedfields.NewDefaultFieldManager(
 		converter{types}, convertor, face.Codec.Defaulter, face.Codec.Creater,
-		gvk, schema.GroupVersion{Group: gvk.Group, Version: runtime.APIVersionInternal}, name, filters)
+		gvk, schema.GroupVersion{Group: gvk.Group, Version: runtime.APIVersionInternal}, name, fieldpath.NewExcludeFilterSetMap(exclude))
 	if err != nil {
 		return nil, err
 	}
 	m := &Manager{fields: fields}
-	version := fieldpath.APIVersion(gvk.GroupVersion().String())
-	reset, ok := fieldsetOf(exclude[version])
-	if ok && (filters[version] == nil || exclude != nil) {
+	if reset, ok := fieldsetOf(exclude[fieldpath.APIVersion(gvk.GroupVersion().String())]); ok {
 		m.updater = &updater{
 			types: types, convertor: convertor, gvk: gvk, subresource: name, reset: reset, never: neverOwned(), now: time.Now,
 		}
@@ -159,27 +154,28 @@ func sharing(convertor runtime.ObjectConvertor) runtime.ObjectConvertor {
 }
 
 // resetFields are the fields that a write leaves alone, whatever is sent: the status of an update of the object, say. So who
-// sends them does not own them. They come as filters or as sets, by version.
-func resetFields(r *kind.Resource, sub *kind.Subresource) (
-	filters map[fieldpath.APIVersion]fieldpath.Filter, exclude map[fieldpath.APIVersion]*fieldpath.Set) {
+// sends them does not own them. They are sets by version.
+//
+// Upstream also knows filters (rest.ResetFieldsFilterStrategy): the strategies of pods/ephemeralcontainers and pods/resize have
+// them, but the storages that would have to hand them on do not. So those subresources reset nothing.
+func resetFields(r *kind.Resource, sub *kind.Subresource) map[fieldpath.APIVersion]*fieldpath.Set {
 	var of any = r.Update
 	switch {
 	case sub == nil:
 	case sub.View != nil:
-		of = nil
+		return nil
 	case sub.Storage != nil:
 		of = sub.Storage
 	default:
 		of = sub.Update
 	}
-	// A strategy with a filter often embeds one without; the filter is the more special.
-	if strategy, ok := of.(rest.ResetFieldsFilterStrategy); ok {
-		return strategy.GetResetFieldsFilter(), nil
+	if _, ok := of.(rest.ResetFieldsFilterStrategy); ok {
+		return nil
 	}
 	if strategy, ok := of.(rest.ResetFieldsStrategy); ok {
-		return nil, strategy.GetResetFields()
+		return strategy.GetResetFields()
 	}
-	return nil, nil
+	return nil
 }
 
 // Update returns obj with the managed fields that a write by a manager (see Name) leads to: obj's fields, where they differ
