@@ -31,6 +31,7 @@ import (
 	"github.com/kayak-k8s/kayak/internal/discovery"
 	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/kind/builtin"
+	"github.com/kayak-k8s/kayak/internal/managedfields"
 	"github.com/kayak-k8s/kayak/internal/openapi"
 	"github.com/kayak-k8s/kayak/internal/server"
 	"github.com/kayak-k8s/kayak/internal/services"
@@ -109,7 +110,7 @@ func (s *Server) assemble() (*parts, error) {
 	})
 	stopping := make(chan struct{})
 	*p.api = verb.API{
-		State: s.state, Store: s.store, Root: p.root, Authorizer: p.authorizer,
+		State: s.state, Store: s.store, Root: p.root, Authorizer: p.authorizer, Fields: managedfields.New(),
 		EventTTL: s.config.EventTTL, MinRequestTimeout: s.config.MinRequestTimeout,
 		DeleteCollectionWorkers: s.config.DeleteCollectionWorkers, Stopping: stopping,
 	}

@@ -65,6 +65,7 @@ func TestScripts(t *testing.T) {
 			"fetch":       positive(cmdFetch),
 			"await":       positive(cmdAwait),
 			"modes":       positive(cmdModes),
+			"explain-all": positive(cmdExplainAll),
 		},
 	})
 }
@@ -197,6 +198,21 @@ func cmdAwait(ts *testscript.TestScript, args []string) error {
 		}
 	}
 	return fmt.Errorf("%s has no %#q: %s%v", args[0], args[1], content, err)
+}
+
+// cmdExplainAll has kubectl explain every resource of a list.
+func cmdExplainAll(ts *testscript.TestScript, args []string) error {
+	names, err := os.ReadFile(ts.MkAbs(args[0]))
+	if err != nil {
+		return err
+	}
+	for name := range strings.FieldsSeq(string(names)) {
+		name, _, _ = strings.Cut(name, ".") // what follows a dot is a field to kubectl explain, not a group
+		if err := ts.Exec("kubectl", "explain", name); err != nil {
+			return fmt.Errorf("explain %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 func cmdModes(ts *testscript.TestScript, args []string) error {

@@ -53,7 +53,7 @@ func (m *masker) describe(response *http.Response, body []byte) (text string, sa
 			fmt.Fprintf(&b, "@layout %s\n", layout)
 		}
 	default:
-		shownBody = m.text(withoutManagedFields(string(body)))
+		shownBody = m.text(string(body))
 	}
 	return trim(b.String() + "\n" + shownBody), saved
 }

@@ -48,7 +48,8 @@
 //	<bookmark>            the resourceVersion of a bookmark, which upstream counts for each resource on its own
 //	<age>, <current>, ... what the word says
 //
-// A value that a request of the file spells out is not masked. metadata.managedFields is left out.
+// A value that a request of the file spells out is not masked. The entries of metadata.managedFields are sorted by who made
+// them.
 //
 // # Recording
 //

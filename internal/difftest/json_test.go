@@ -129,6 +129,10 @@ func (n *node) layOut(b *strings.Builder, indent string, column int) {
 			b.WriteString(m.key + ": ")
 			column += len(m.key) + 2
 		}
+		if m.key == `"fieldsV1"` {
+			b.WriteString(m.value.oneLine()) // a tree of names, which is read as one thing
+			continue
+		}
 		m.value.layOut(b, indent+"  ", column)
 	}
 	b.WriteString("\n" + indent + n.closing())

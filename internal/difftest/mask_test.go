@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -76,12 +77,10 @@ var (
 	serviceIPPattern = regexp.MustCompile(`^10\.0\.0\.\d+$`)
 	agePattern       = regexp.MustCompile(`^\d+s$`)
 	revisionPattern  = regexp.MustCompile(`(resourceVersion\\*"?: ?\\*")(\d+)(\\*")`)
-	embeddedPattern  = regexp.MustCompile(`,\\+"managedFields\\+":\[[^\]]*\]`) // in a text that quotes an object
 )
 
 // text masks what is volatile wherever it stands.
 func (m *masker) text(s string) string {
-	s = embeddedPattern.ReplaceAllString(s, "")
 	s = uidPattern.ReplaceAllStringFunc(s, func(uid string) string {
 		if strings.Contains(m.spelled, uid) {
 			return uid
@@ -122,20 +121,14 @@ func (m *masker) time(s string) string {
 	return s
 }
 
-// tree masks a JSON value and takes out metadata.managedFields.
+// tree masks a JSON value.
 func (m *masker) tree(n *node, key string) {
 	switch {
 	case n.isString():
 		n.raw = m.scalar(n.raw, key)
 		return
-	case key == "metadata":
-		kept := n.members[:0]
-		for _, member := range n.members {
-			if member.key != `"managedFields"` {
-				kept = append(kept, member)
-			}
-		}
-		n.members = kept
+	case key == "managedFields" && n.raw == "[":
+		sortFields(n)
 	}
 	if key == "" {
 		m.listRevision(n)
@@ -143,13 +136,30 @@ func (m *masker) tree(n *node, key string) {
 	if kind := n.member("type"); kind != nil && kind.text() == "BOOKMARK" {
 		maskBookmark(n)
 	}
-	for _, member := range n.members {
+	for i, member := range n.members {
 		next := strings.Trim(member.key, `"`)
 		if member.key == "" {
 			next = key // of the array
 		}
 		m.tree(member.value, next)
+		n.members[i].key = m.text(member.key) // in managed fields, a key can be that of an owner, with its uid
 	}
+}
+
+// sortFields sorts managed fields by who set them. They come sorted by time first, in seconds, which would make their order
+// depend on when a second ends.
+func sortFields(n *node) {
+	who := func(m member) string {
+		var who string
+		for _, part := range []string{"operation", "manager", "apiVersion", "subresource"} {
+			if value := m.value.member(part); value != nil {
+				who += value.raw
+			}
+			who += "\x00"
+		}
+		return who
+	}
+	slices.SortStableFunc(n.members, func(a, b member) int { return strings.Compare(who(a), who(b)) })
 }
 
 // listRevision masks the resourceVersion of a list: that of the whole store, which changes whenever a server writes something
@@ -225,24 +235,4 @@ func (m *masker) continueToken(token string) string {
 		revision = m.number("list", revision)
 	}
 	return fmt.Sprintf("<continue %s %s %s>", parts.V, revision, strings.Trim(fmt.Sprintf("%q", m.text(parts.Start)), `"`))
-}
-
-// withoutManagedFields takes them out of YAML.
-func withoutManagedFields(text string) string {
-	var kept []string
-	inside := -1
-	for _, line := range strings.SplitAfter(text, "\n") {
-		bare := strings.TrimLeft(line, " ")
-		indent := len(line) - len(bare)
-		if inside >= 0 && (indent > inside || indent == inside && strings.HasPrefix(bare, "- ")) {
-			continue
-		}
-		inside = -1
-		if strings.HasPrefix(bare, "managedFields:") {
-			inside = indent
-			continue
-		}
-		kept = append(kept, line)
-	}
-	return strings.Join(kept, "")
 }

@@ -28,6 +28,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/apiserver/pkg/endpoints/deprecation"
 	"k8s.io/apiserver/pkg/registry/rest"
@@ -144,6 +145,9 @@ type View struct {
 	Of func(obj runtime.Object) (runtime.Object, error)
 	// Into puts a changed view into obj, which is the caller's copy of the existing object.
 	Into func(obj, view runtime.Object) error
+	// Replicas, when set, says that the view is a Scale, and where the versions of the kind have what a Scale has as
+	// spec.replicas: "apps/v1": spec.replicas. Who has set it is kept in the managed fields of the object.
+	Replicas managedfields.ResourcePathMappings
 }
 
 // AllVerbs are the verbs that most kinds have, sorted.

@@ -74,6 +74,10 @@ func optionsType(name string) metav1.TypeMeta {
 const nameAttempts = 8
 
 func (a *API) createObject(ctx context.Context, c *Call, obj runtime.Object, options *metav1.CreateOptions) (runtime.Object, error) {
+	obj, err := a.trackCreate(c, obj, options.FieldManager)
+	if err != nil {
+		return nil, err
+	}
 	accessor, err := meta.Accessor(obj)
 	if err != nil {
 		return nil, err
@@ -85,6 +89,21 @@ func (a *API) createObject(ctx context.Context, c *Call, obj runtime.Object, opt
 	}
 	dedupOwners(ctx, obj, duplicateOwnersAfterWarning)
 	validate := rest.AdmissionToValidateObjectFunc(a.Admission, attributes, c.objectInterfaces())
+	created, err := a.insertNamed(ctx, c, obj, validate, options)
+	if errors.Is(err, store.ErrTooLarge) && a.Fields != nil {
+		// It may be the managed fields that are too much; the object can do without (endpoints/handlers/create.go).
+		accessor.SetManagedFields(nil)
+		created, err = a.insertNamed(ctx, c, obj, validate, options)
+	}
+	return created, storeError(err, c)
+}
+
+// insertNamed inserts an object, under several names if the name is to be generated.
+func (a *API) insertNamed(ctx context.Context, c *Call, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		return nil, err
+	}
 	if accessor.GetName() != "" || accessor.GetGenerateName() == "" {
 		return a.insert(ctx, c, obj, validate, options)
 	}
@@ -96,7 +115,7 @@ func (a *API) createObject(ctx context.Context, c *Call, obj runtime.Object, opt
 	}
 }
 
-// insert prepares, validates and writes an object that must not exist yet.
+// insert prepares, validates and writes an object that must not exist yet. Errors of the store are as the store has them.
 func (a *API) insert(ctx context.Context, c *Call, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
 	accessor, err := meta.Accessor(obj)
 	if err != nil {
@@ -116,7 +135,7 @@ func (a *API) insert(ctx context.Context, c *Call, obj runtime.Object, validate 
 	if conflict != nil {
 		return nil, a.alreadyExists(ctx, c, obj, conflict)
 	}
-	return result.obj, storeError(err, c)
+	return result.obj, err
 }
 
 // prepareCreate gives the object what every new object has, and runs the kind's hook, its strategy and validating admission on

@@ -41,6 +41,10 @@ func (a *API) createElsewhere(ctx context.Context, c *Call, obj runtime.Object, 
 		name = accessor.GetName()
 	}
 	dedupOwners(ctx, obj, duplicateOwnersWarning)
+	obj, err := a.trackCreate(c, obj, options.FieldManager)
+	if err != nil {
+		return nil, err
+	}
 	attributes := c.attributes(ctx, obj, nil, name, admission.Create, options, isDryRun(options.DryRun))
 	if err := a.mutate(ctx, c, attributes); err != nil {
 		return nil, err
@@ -48,7 +52,6 @@ func (a *API) createElsewhere(ctx context.Context, c *Call, obj runtime.Object, 
 	dedupOwners(ctx, obj, duplicateOwnersAfterWarning)
 	validate := rest.AdmissionToValidateObjectFunc(a.Admission, attributes, c.objectInterfaces())
 	var result runtime.Object
-	var err error
 	switch storage := c.storage().(type) {
 	case rest.NamedCreater:
 		result, err = storage.Create(ctx, name, obj, validate, options)

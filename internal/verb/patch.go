@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
@@ -19,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/mergepatch"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/apiserver/pkg/registry/rest"
 	kjson "sigs.k8s.io/json"
 
@@ -33,14 +35,16 @@ const maxPatchOperations = 10000
 func init() { jsonpatch.AccumulatedCopySizeLimit = maxBody }
 
 // PatchTypes are the media types of patches, in the order in which a 415 lists them.
-var PatchTypes = []string{string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType)}
+var PatchTypes = []string{
+	string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType), string(types.ApplyYAMLPatchType),
+}
 
 // patch changes an object by a description of the change, in the version of the path: the existing object is converted to
 // that version, patched, given defaults and converted back; from there on it is an update.
 func (a *API) patch(ctx context.Context, c *Call) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	p, err := c.newPatcher(ctx)
+	p, err := a.newPatcher(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -58,12 +62,12 @@ func (a *API) patch(ctx context.Context, c *Call) error {
 	if errs := metav1validation.ValidatePatchOptions(&options, p.typ); len(errs) > 0 {
 		return apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "PatchOptions"}, "", errs)
 	}
-	if !json.Valid(p.body) {
-		return apierrors.NewBadRequest("invalid JSON patch")
+	if err := p.checkSyntax(); err != nil {
+		return err
 	}
-	p.fieldValidation = options.FieldValidation
+	p.options = &options
 	return a.change(ctx, c, out, &change{
-		next: p.next,
+		next: p.next, applies: p.applies(),
 		options: &metav1.UpdateOptions{
 			TypeMeta: optionsType("UpdateOptions"), DryRun: options.DryRun,
 			FieldManager: options.FieldManager, FieldValidation: options.FieldValidation,
@@ -73,21 +77,38 @@ func (a *API) patch(ctx context.Context, c *Call) error {
 
 // patcher applies one patch. It can do so again when the object has changed meanwhile.
 type patcher struct {
-	ctx             context.Context
-	call            *Call
-	typ             types.PatchType
-	body            []byte
-	fieldValidation string
+	ctx     context.Context
+	api     *API
+	call    *Call
+	typ     types.PatchType
+	body    []byte
+	options *metav1.PatchOptions
 }
 
-func (c *Call) newPatcher(ctx context.Context) (*patcher, error) {
+func (a *API) newPatcher(ctx context.Context, c *Call) (*patcher, error) {
 	contentType, _, _ := strings.Cut(c.Request.Header.Get("Content-Type"), ";")
-	for _, t := range PatchTypes {
-		if t == contentType {
-			return &patcher{ctx: ctx, call: c, typ: types.PatchType(t)}, nil
-		}
+	supported := PatchTypes
+	if a.Fields == nil {
+		supported = slices.DeleteFunc(slices.Clone(supported), func(t string) bool { return t == string(types.ApplyYAMLPatchType) })
 	}
-	return nil, request.UnsupportedMediaType(PatchTypes)
+	if !slices.Contains(supported, contentType) {
+		return nil, request.UnsupportedMediaType(supported)
+	}
+	return &patcher{ctx: ctx, api: a, call: c, typ: types.PatchType(contentType)}, nil
+}
+
+// checkSyntax refuses a patch that cannot be read, whatever it is for.
+func (p *patcher) checkSyntax() error {
+	if p.applies() {
+		if _, err := yaml.ToJSON(p.body); err != nil {
+			return apierrors.NewBadRequest(fmt.Sprintf("error encoding patch: %v", err))
+		}
+		return nil
+	}
+	if !json.Valid(p.body) {
+		return apierrors.NewBadRequest("invalid JSON patch")
+	}
+	return nil
 }
 
 // next is the change that the patch makes.
@@ -96,19 +117,28 @@ func (p *patcher) next(existing runtime.Object) (runtime.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	if accessor.GetUID() == "" {
+	exists := accessor.GetUID() != ""
+	if !exists && !p.applies() {
 		return nil, p.call.notFound()
 	}
-	apply := p.applyJSON
-	if p.typ == types.StrategicMergePatchType {
-		apply = p.applyStrategic
+	var obj runtime.Object
+	switch p.typ {
+	case types.ApplyYAMLPatchType:
+		obj, err = p.applyConfiguration(existing, exists)
+	case types.StrategicMergePatchType:
+		obj, err = p.applyStrategic(existing)
+	default:
+		obj, err = p.applyJSON(existing)
 	}
-	obj, err := apply(existing)
 	if err != nil {
 		return nil, err
 	}
 	if accessor, err = meta.Accessor(obj); err != nil {
 		return nil, err
+	}
+	if uid := accessor.GetUID(); uid != "" && !exists {
+		return nil, apierrors.NewConflict(p.call.Resource.GroupResource(), p.call.Info.Name,
+			fmt.Errorf("uid mismatch: the provided object specified uid %s, and no existing object was found", uid))
 	}
 	if err := rest.EnsureObjectNamespaceMatchesRequestNamespace(p.call.objectNamespace(), accessor); err != nil {
 		return nil, err
@@ -131,7 +161,7 @@ func (p *patcher) applyJSON(existing runtime.Object) (runtime.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	serializer, err := p.call.serializer(wire.JSON, p.fieldValidation)
+	serializer, err := p.call.serializer(wire.JSON, p.options.FieldValidation)
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +221,7 @@ type jsonPatchOp struct {
 }
 
 func (p *patcher) checkJSON(into any) ([]error, error) {
-	if !strict(p.fieldValidation) {
+	if !strict(p.options.FieldValidation) {
 		return nil, nil
 	}
 	strictErrs, err := kjson.UnmarshalStrict(p.body, into)
@@ -227,7 +257,7 @@ func (p *patcher) applyStrategic(existing runtime.Object) (runtime.Object, error
 	if err != nil {
 		return nil, strategicError(err)
 	}
-	err = runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(patched, target, strict(p.fieldValidation))
+	err = runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(patched, target, strict(p.options.FieldValidation))
 	if err != nil {
 		strictErr, ok := runtime.AsStrictDecodingError(err)
 		if !ok {
@@ -243,7 +273,7 @@ func (p *patcher) applyStrategic(existing runtime.Object) (runtime.Object, error
 }
 
 func (p *patcher) decodeStrategic(patch *map[string]any) ([]error, error) {
-	if !strict(p.fieldValidation) {
+	if !strict(p.options.FieldValidation) {
 		if err := kjson.UnmarshalCaseSensitivePreserveInts(p.body, patch); err != nil {
 			return nil, apierrors.NewBadRequest(err.Error())
 		}
@@ -261,7 +291,7 @@ func (p *patcher) strictErrors(errs []error, patch string) error {
 	if len(errs) == 0 {
 		return nil
 	}
-	if warns(p.fieldValidation) {
+	if warns(p.options.FieldValidation) {
 		addStrictWarnings(p.ctx, errs)
 		return nil
 	}

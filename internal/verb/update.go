@@ -19,6 +19,7 @@ import (
 
 	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/request"
+	"github.com/kayak-k8s/kayak/internal/store"
 	"github.com/kayak-k8s/kayak/internal/wire"
 )
 
@@ -70,8 +71,11 @@ type change struct {
 	next          func(existing runtime.Object) (runtime.Object, error)
 	preconditions *metav1.Preconditions
 	options       *metav1.UpdateOptions
-	// createToo lets the write create the object whatever the kind's strategy says.
-	createToo bool
+	// applies says that next applies a configuration: it keeps the managed fields itself, and the write may create the object
+	// whatever the kind's strategy says.
+	applies bool
+	// withoutFields drops the managed fields.
+	withoutFields bool
 }
 
 func (ch *change) dryRun() bool { return isDryRun(ch.options.DryRun) }
@@ -91,6 +95,17 @@ func (a *API) change(ctx context.Context, c *Call, out wire.Output, ch *change) 
 
 // changeObject carries a change out and returns what the client gets to see, and whether that is new.
 func (a *API) changeObject(ctx context.Context, c *Call, ch *change) (_ runtime.Object, created bool, _ error) {
+	obj, created, err := a.tryChange(ctx, c, ch)
+	if errors.Is(err, store.ErrTooLarge) && a.Fields != nil && !ch.applies {
+		// It may be the managed fields that are too much; the object can do without (endpoints/handlers/update.go).
+		ch.withoutFields = true
+		obj, created, err = a.tryChange(ctx, c, ch)
+	}
+	return obj, created, storeError(err, c)
+}
+
+// tryChange is changeObject with the errors of the store as the store has them.
+func (a *API) tryChange(ctx context.Context, c *Call, ch *change) (_ runtime.Object, created bool, _ error) {
 	var last decision
 	result, err := a.commit(ctx, c.Resource.Kind, c.key(a.Root), ch.dryRun(), func(existing runtime.Object, revision int64) (decision, error) {
 		created = revision == 0
@@ -103,7 +118,7 @@ func (a *API) changeObject(ctx context.Context, c *Call, ch *change) (_ runtime.
 		return last, err
 	})
 	if err != nil {
-		return nil, false, storeError(err, c)
+		return nil, false, err
 	}
 	if result.action == remove {
 		c.afterDelete(result.obj, &metav1.DeleteOptions{DryRun: ch.options.DryRun})
@@ -123,10 +138,10 @@ func (c *Call) updateStrategy() rest.RESTUpdateStrategy {
 
 // createByChange makes a new object, where a write to one that does not exist may do that; that takes the right to create it.
 func (a *API) createByChange(ctx context.Context, c *Call, ch *change, empty runtime.Object) (decision, error) {
-	if c.Sub != nil || !(ch.createToo || c.Resource.Update.AllowCreateOnUpdate(ctx)) {
+	if c.Sub != nil || !(ch.applies || c.Resource.Update.AllowCreateOnUpdate(ctx)) {
 		return decision{}, c.notFound()
 	}
-	obj, err := ch.next(empty)
+	obj, err := a.next(c, ch, empty)
 	if err != nil {
 		return decision{}, err
 	}
@@ -179,11 +194,11 @@ func (a *API) updateByChange(ctx context.Context, c *Call, ch *change, existing 
 	if err := checkPreconditions(ch.preconditions, c, c.key(a.Root), existing); err != nil {
 		return decision{}, err
 	}
-	shown, err := c.view(existing)
+	shown, err := c.viewWithFields(existing)
 	if err != nil {
 		return decision{}, err
 	}
-	next, err := ch.next(shown)
+	next, err := a.next(c, ch, shown)
 	if err != nil {
 		return decision{}, err
 	}
@@ -200,7 +215,7 @@ func (a *API) updateByChange(ctx context.Context, c *Call, ch *change, existing 
 	if err := c.checkVersion(ctx, strategy, obj, existing); err != nil {
 		return decision{}, err
 	}
-	finish, err := c.prepareUpdate(ctx, strategy, obj, existing, ch.options,
+	finish, err := a.prepareUpdate(ctx, c, strategy, obj, existing, ch.options,
 		rest.AdmissionToValidateObjectUpdateFunc(a.Admission, attributes, c.objectInterfaces()))
 	if err != nil {
 		return decision{}, err
@@ -215,7 +230,7 @@ func (a *API) updateByChange(ctx context.Context, c *Call, ch *change, existing 
 }
 
 // prepareUpdate runs the kind's hook, the strategy and validating admission. The outcome is to be told to finish.
-func (c *Call) prepareUpdate(ctx context.Context, strategy rest.RESTUpdateStrategy, obj, existing runtime.Object,
+func (a *API) prepareUpdate(ctx context.Context, c *Call, strategy rest.RESTUpdateStrategy, obj, existing runtime.Object,
 	options *metav1.UpdateOptions, validate rest.ValidateObjectUpdateFunc) (finish kind.Finish, err error) {
 	if begin := c.Resource.BeginUpdate; begin != nil && c.Sub == nil {
 		if finish, err = begin(ctx, obj, existing, options); err != nil {
@@ -223,6 +238,9 @@ func (c *Call) prepareUpdate(ctx context.Context, strategy rest.RESTUpdateStrate
 		}
 	}
 	if err = rest.BeforeUpdate(strategy, ctx, obj, existing); err == nil {
+		if a.Fields != nil {
+			a.Fields.KeepTimes(obj, existing)
+		}
 		err = c.validateUpdate(ctx, obj, existing, validate)
 	}
 	return undone(ctx, finish, err)
@@ -253,7 +271,10 @@ func (c *Call) unview(next, existing runtime.Object) (runtime.Object, error) {
 		return next, nil
 	}
 	obj := existing.DeepCopyObject()
-	return obj, c.Sub.View.Into(obj, next)
+	if err := c.Sub.View.Into(obj, next); err != nil {
+		return nil, err
+	}
+	return obj, c.fieldsFromView(obj, next)
 }
 
 const modified = "the object has been modified; please apply your changes to the latest version and try again"

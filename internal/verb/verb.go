@@ -25,12 +25,13 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 
 	"github.com/kayak-k8s/kayak/internal/kind"
+	"github.com/kayak-k8s/kayak/internal/managedfields"
 	"github.com/kayak-k8s/kayak/internal/request"
 	"github.com/kayak-k8s/kayak/internal/state"
 	"github.com/kayak-k8s/kayak/internal/store"
 )
 
-// API is what verbs need. All fields but Admission are required. It is safe for concurrent use once it is filled in.
+// API is what verbs need. All fields but Admission and Fields are required. It is safe for concurrent use once it is filled in.
 type API struct {
 	State *state.State
 	Store store.Store
@@ -38,6 +39,9 @@ type API struct {
 	Root string
 	// Admission may change and refuse writes; nil admits everything.
 	Admission admission.Interface
+	// Fields keeps metadata.managedFields and merges what is applied; nil leaves managed fields as they are sent, and refuses
+	// to apply.
+	Fields *managedfields.Tracker
 	// Authorizer is asked for what a write turns out to do besides: an update that creates.
 	Authorizer authorizer.UnconditionalAuthorizer
 	// EventTTL is how long events are kept.
@@ -163,7 +167,9 @@ func (a *API) mutate(ctx context.Context, c *Call, attributes admission.Attribut
 	if !ok || !plugin.Handles(attributes.GetOperation()) {
 		return nil
 	}
-	return plugin.Admit(ctx, attributes, c.objectInterfaces())
+	return keepValidFields(ctx, attributes.GetObject(), func() error {
+		return plugin.Admit(ctx, attributes, c.objectInterfaces())
+	})
 }
 
 // isDryRun reads the dryRun of validated options.

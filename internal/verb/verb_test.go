@@ -80,7 +80,9 @@ func (f *fixture) serve(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		r = r.WithContext(genericrequest.WithRequestInfo(r.Context(), info))
 		resource := f.table.Resource(info.APIGroup, info.APIVersion, info.Resource)
-		err = f.Serve(&verb.Call{Writer: w, Request: r, Info: info, Resource: resource})
+		err = f.Serve(&verb.Call{
+			Writer: w, Request: r, Info: info, Resource: resource, Sub: resource.Subresources[info.Subresource],
+		})
 	}
 	if err != nil {
 		wire.WriteError(w, r, err)

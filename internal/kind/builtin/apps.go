@@ -27,19 +27,19 @@ func (b *builder) apps() []*kind.Kind {
 		Resource: "deployments", Name: "Deployment", ShortNames: []string{"deploy"}, Categories: []string{"all"}, Namespaced: true,
 		New: object[apps.Deployment], NewList: object[apps.DeploymentList],
 		Create: deployment.Strategy, Update: deployment.Strategy,
-		Subresources: subresources(status(deployment.StatusStrategy), b.scale(apps.Resource("deployments"), scalableDeployment)),
+		Subresources: subresources(status(deployment.StatusStrategy), b.scale(apps.Resource("deployments"), scalableDeployment, "v1beta1", "v1beta2", "v1")),
 	}, &kind.Kind{
 		Resource: "replicasets", Name: "ReplicaSet", ShortNames: []string{"rs"}, Categories: []string{"all"}, Namespaced: true,
 		New: object[apps.ReplicaSet], NewList: object[apps.ReplicaSetList],
 		Create: replicaset.Strategy, Update: replicaset.Strategy,
 		Attributes:   replicaset.GetAttrs,
 		Fields:       []kind.Field{{Name: "status.replicas", Zero: "0"}},
-		Subresources: subresources(status(replicaset.StatusStrategy), b.scale(apps.Resource("replicasets"), scalableReplicaSet)),
+		Subresources: subresources(status(replicaset.StatusStrategy), b.scale(apps.Resource("replicasets"), scalableReplicaSet, "v1beta2", "v1")),
 	}, &kind.Kind{
 		Resource: "statefulsets", Name: "StatefulSet", ShortNames: []string{"sts"}, Categories: []string{"all"}, Namespaced: true,
 		New: object[apps.StatefulSet], NewList: object[apps.StatefulSetList],
 		Create: statefulset.Strategy, Update: statefulset.Strategy,
-		Subresources: subresources(status(statefulset.StatusStrategy), b.scale(apps.Resource("statefulsets"), scalableStatefulSet)),
+		Subresources: subresources(status(statefulset.StatusStrategy), b.scale(apps.Resource("statefulsets"), scalableStatefulSet, "v1beta1", "v1beta2", "v1")),
 	})
 }
 

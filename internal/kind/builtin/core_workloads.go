@@ -48,7 +48,7 @@ func (b *builder) coreWorkloads() []*kind.Kind {
 		Attributes: replicationcontroller.GetAttrs,
 		Fields:     []kind.Field{{Name: "status.replicas", Zero: "0"}},
 		Subresources: subresources(status(replicationcontroller.StatusStrategy),
-			b.scale(api.Resource("replicationcontrollers"), scalableController)),
+			b.scale(api.Resource("replicationcontrollers"), scalableController, "v1")),
 	}}
 }
 

@@ -9,8 +9,10 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/kubernetes/pkg/apis/autoscaling"
 	autoscalingvalidation "k8s.io/kubernetes/pkg/apis/autoscaling/validation"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/kayak-k8s/kayak/internal/kind"
 )
@@ -24,10 +26,17 @@ type scalable struct {
 }
 
 // scale shows an object as a Scale: how many replicas are wanted and how many there are
-// (registry/apps/deployment/storage/storage.go, ScaleREST, and its like).
-func (b *builder) scale(resource schema.GroupResource, read func(runtime.Object) (scalable, error)) *kind.Subresource {
+// (registry/apps/deployment/storage/storage.go, ScaleREST, and its like). versions are those that the kind is or was served in;
+// all have the number as spec.replicas.
+func (b *builder) scale(resource schema.GroupResource, read func(runtime.Object) (scalable, error), versions ...string) *kind.Subresource {
+	replicas := managedfields.ResourcePathMappings{}
+	for _, version := range versions {
+		gv := schema.GroupVersion{Group: resource.Group, Version: version}
+		replicas[gv.String()] = fieldpath.MakePathOrDie("spec", "replicas")
+	}
 	resource.Resource += "/scale"
 	view := &kind.View{
+		Replicas: replicas,
 		Of: func(obj runtime.Object) (runtime.Object, error) {
 			s, err := read(obj)
 			if err != nil {
