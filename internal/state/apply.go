@@ -64,12 +64,16 @@ func (s *State) change(ed *editor, in *store.Event) *Event {
 	if !e.Deleted {
 		e.Record = s.newRecord(*s.families.Load(), store.KV{Key: in.Key, Value: in.Value, Revision: in.Revision})
 		s.writing.root, e.Previous = ed.put(s.writing.root, e.Record)
+		if e.Previous != nil {
+			e.Previous.replaced.Store(true)
+		}
 		return e
 	}
 	s.writing.root, e.Previous = ed.remove(s.writing.root, in.Key)
 	if e.Previous == nil {
 		return nil
 	}
+	e.Previous.replaced.Store(true)
 	e.Record = &Record{Key: e.Previous.Key, Value: e.Previous.Value, Revision: in.Revision, cache: s.encodings}
 	e.Record.parsed.Store(e.Previous.parsed.Load())
 	return e
