@@ -216,9 +216,14 @@ func (c *encodingCache) share(e *encoding) {
 		return
 	}
 	only := &[]*encoding{e} // the list of most records
+	var before *encoding
 	for _, r := range e.records {
 		list := r.encodings.Load()
 		old := lookup(list, e.id)
+		if before != old {
+			c.dropPast(before)
+			before = old
+		}
 		switch {
 		case list == c.dead:
 		case list == nil || len(*list) == 1 && old != nil:
@@ -231,9 +236,24 @@ func (c *encodingCache) share(e *encoding) {
 			c.list(r, old, e)
 		}
 	}
+	c.dropPast(before)
 	if e.listed > 0 {
 		c.take(e)
 	}
+}
+
+// dropPast drops an encoding if none but records of the past still have it.
+func (c *encodingCache) dropPast(e *encoding) {
+	if e == nil || e.position < 0 {
+		return
+	}
+	for _, r := range e.records {
+		if list := r.encodings.Load(); list != nil && slices.Contains(*list, e) && !r.replaced.Load() {
+			return
+		}
+	}
+	c.unclock(e)
+	c.unlist(e)
 }
 
 // advance moves the hand of the clock on by one: an encoding that was asked for since the hand was there last is spared,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"net/http"
 	"strconv"
 	"strings"
 
@@ -39,14 +40,26 @@ func (a *API) list(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	if out.Shape == wire.Table {
+	switch {
+	case out.Shape == wire.Table:
 		return a.listTable(ctx, c, out, page)
+	case out.Version == "v1beta1" && out.Media == wire.Protobuf: // the one list whose items are not its field number 2
+		return a.listObjects(ctx, c, out, page)
 	}
 	form, err := c.form(out)
 	if err != nil {
 		return err
 	}
 	return a.listItems(ctx, c, out, form, page)
+}
+
+// listObjects answers with a list by decoding all of it.
+func (a *API) listObjects(ctx context.Context, c *Call, out wire.Output, p *page) error {
+	list, err := p.objects(c)
+	if err != nil {
+		return err
+	}
+	return a.respond(ctx, c, out, http.StatusOK, list)
 }
 
 // listOptions reads and checks the options of a list, a watch or a deletecollection, and translates field names into the hub
@@ -217,7 +230,7 @@ func (a *API) page(ctx context.Context, c *Call, options *metainternalversion.Li
 // fill takes what is wanted of the keys under a prefix, all of them below the kind's own prefix, as long as there is room
 // within the limit. It reports whether there are more keys; with a selector perhaps none that match, as upstream does not look.
 func (p *page) fill(snapshot *state.Snapshot, want *selection, kind, prefix, from string, limit int) (more bool) {
-	if limit == 0 {
+	if limit <= 0 {
 		limit = math.MaxInt
 	}
 	snapshot.Spans(kind, prefix, from, func(span state.Span) bool {

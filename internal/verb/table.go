@@ -3,7 +3,6 @@ package verb
 import (
 	"context"
 	"encoding/json"
-	"net/http"
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,11 +22,7 @@ const (
 // listTable answers with a list as a Table. Its rows are made and written a few at a time.
 func (a *API) listTable(ctx context.Context, c *Call, out wire.Output, p *page) error {
 	if p.count <= rowsTogether || out.Media != wire.JSON {
-		list, err := p.objects(c)
-		if err != nil {
-			return err
-		}
-		return a.respond(ctx, c, out, http.StatusOK, list)
+		return a.listObjects(ctx, c, out, p)
 	}
 	options, err := c.tableOptions()
 	if err != nil {
