@@ -340,6 +340,13 @@ func (l *listWriter) write(b []byte) {
 	case l.gzip != nil:
 		l.err = l.gzip.Plain(b)
 	default:
-		_, l.err = l.w.Write(b)
+		for len(b) > 0 && l.err == nil {
+			n := min(len(b), wholeFrame)
+			_, l.err = l.w.Write(b[:n])
+			b = b[n:]
+		}
 	}
 }
+
+// wholeFrame is the size of writes that, as an HTTP/2 frame, fit one TLS record.
+const wholeFrame = 16<<10 - 9
