@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// rowsTogether is how many objects are decoded at a time to make rows of them.
+	// rowsTogether is how many rows are made at a time.
 	rowsTogether = 64
 	// rowsHeld is how many bytes of rows are made before the answer begins: until then an object that cannot be decoded is a
 	// proper error, afterwards it breaks the answer off.
@@ -28,15 +28,25 @@ func (a *API) listTable(ctx context.Context, c *Call, out wire.Output, p *page) 
 	if err != nil {
 		return err
 	}
-	t := &tableWriter{api: a, call: c, out: out, options: options}
+	records := p.records()
+	t := &tableWriter{call: c, out: out, options: options, page: p}
+	if err := t.begin(ctx, records[:1]); err != nil {
+		return err
+	}
+	rows, err := t.rowMaker(ctx, a.State.EncodingBytes()/2, records)
+	if err != nil {
+		return err
+	}
 	defer boundWrites(ctx, c.Writer)()
-	for records := range slices.Chunk(p.records(), rowsTogether) {
+	for some := range slices.Chunk(records, rowsTogether) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := t.add(ctx, p, records); err != nil {
+		made, err := rows(ctx, some)
+		if err != nil {
 			return err
 		}
+		t.add(made)
 	}
 	t.end()
 	return nil
@@ -44,53 +54,61 @@ func (a *API) listTable(ctx context.Context, c *Call, out wire.Output, p *page) 
 
 // tableWriter makes the rows of a large table, and writes them.
 type tableWriter struct {
-	api     *API
 	call    *Call
 	out     wire.Output
 	options *metav1.TableOptions
+	page    *page
 	head    []byte
 	rows    []part // that have not been written
 	size    int    // of rows
 	writer  *listWriter
 }
 
-// add makes rows of records, and writes those before them once there are many.
-func (t *tableWriter) add(ctx context.Context, p *page, records []*state.Record) error {
-	list, err := p.list(t.call, records)
+// begin makes what comes before the rows, out of a table of a few records.
+func (t *tableWriter) begin(ctx context.Context, records []*state.Record) error {
+	table, err := t.table(ctx, records, t.options)
 	if err != nil {
 		return err
 	}
-	table, err := tableOf(ctx, t.call, t.out, list, t.options)
+	table.Rows = []metav1.TableRow{}
+	b, err := json.Marshal(table)
 	if err != nil {
 		return err
 	}
-	if t.head == nil {
-		if t.head, err = tableHead(table); err != nil {
-			return err
-		}
-	}
-	rows, err := json.Marshal(table.Rows)
-	if err != nil {
-		return err
-	}
-	rows[len(rows)-1] = ','
-	if t.size+len(rows) > rowsHeld {
-		t.write(-1, false)
-	}
-	t.rows = append(t.rows, part{joined: rows[1:]})
-	t.size += len(rows) - 1
+	t.head = b[:len(b)-len("]}")]
 	return nil
 }
 
-// tableHead is what comes before the rows.
-func tableHead(table *metav1.Table) ([]byte, error) {
-	empty := *table
-	empty.Rows = []metav1.TableRow{}
-	b, err := json.Marshal(&empty)
+// table decodes records and makes a table of them.
+func (t *tableWriter) table(ctx context.Context, records []*state.Record, options *metav1.TableOptions) (*metav1.Table, error) {
+	list, err := t.page.list(t.call, records)
 	if err != nil {
 		return nil, err
 	}
-	return b[:len(b)-len("]}")], nil
+	return tableOf(ctx, t.call, t.out, list, options)
+}
+
+// makeRows makes the rows of records anew, each followed by a comma.
+func (t *tableWriter) makeRows(ctx context.Context, records []*state.Record) ([]byte, error) {
+	table, err := t.table(ctx, records, t.options)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := json.Marshal(table.Rows)
+	if err != nil {
+		return nil, err
+	}
+	rows[len(rows)-1] = ','
+	return rows[1:], nil
+}
+
+// add takes rows, and writes those before them once there are many.
+func (t *tableWriter) add(rows []byte) {
+	if t.size+len(rows) > rowsHeld {
+		t.write(-1, false)
+	}
+	t.rows = append(t.rows, part{joined: rows})
+	t.size += len(rows)
 }
 
 // write writes the rows that are there; size is that of all rows, -1 when more will come.
