@@ -165,7 +165,7 @@ func TestLists(t *testing.T) {
 	for _, budget := range []int64{1, 300_000, 3_000_000, 64 << 20} { // nothing is kept; some; as packed parts; everything
 		t.Run(fmt.Sprint(budget), func(t *testing.T) {
 			t.Parallel()
-			const n = 700
+			const n = 400
 			f := newFixture(t, nil, func(o *state.Options) { o.EncodingBytes = budget })
 			f.putPods(t, n, 3000)
 			for _, turn := range []string{"first", "second", "third"} {
@@ -318,6 +318,40 @@ func compacted(t *testing.T, row metav1.TableRow) metav1.TableRow {
 		row.Object.Raw = buffer.Bytes()
 	}
 	return row
+}
+
+// TestRowsThatAreKept: the row of a pod is kept, with or without headers asked for, but not that of one that tells when
+// something happened to it.
+func TestRowsThatAreKept(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, nil)
+	f.putPods(t, 100, 500)
+	pods := f.table.Resource("", "v1", "pods")
+	restarted := &api.Pod{Status: api.PodStatus{ContainerStatuses: []api.ContainerStatus{{
+		RestartCount:         3,
+		LastTerminationState: api.ContainerState{Terminated: &api.ContainerStateTerminated{FinishedAt: metav1.Unix(1700000000, 0)}},
+	}}}}
+	restarted.Name, restarted.Namespace, restarted.CreationTimestamp = "restarted", "ns-0", metav1.Unix(1600000000, 0)
+	value, err := pods.Encode(restarted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Store.Put(t.Context(), pods.Key(root, "ns-0", "restarted"), value, 0, store.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.catchUp(t)
+	f.fetch(t, "/api/v1/pods?noHeaders=true", acceptTable, false)
+	body, _ := f.fetch(t, "/api/v1/pods", acceptTable, false)
+	if !strings.Contains(string(body), `"3 (`) {
+		t.Error("the restarted pod does not tell when")
+	}
+	snapshot := f.State.Snapshot()
+	snapshot.Ascend(pods.KeyPrefix(root, ""), "", func(r *state.Record) bool {
+		if kept := len(r.Kept("table/row")) > 0; kept == strings.HasSuffix(r.Key, "/restarted") {
+			t.Errorf("the row of %s: kept is %t", r.Key, kept)
+		}
+		return true
+	})
 }
 
 // TestListWithACorruptObject: an object that cannot be decoded is a proper error, not half an answer.
