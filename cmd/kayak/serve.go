@@ -17,12 +17,14 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"google.golang.org/grpc/grpclog"
+	"k8s.io/apimachinery/pkg/api/resource"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/klog/v2"
 
 	"github.com/kayak-k8s/kayak"
 	"github.com/kayak-k8s/kayak/internal/bootstrap"
+	"github.com/kayak-k8s/kayak/internal/memory"
 	"github.com/kayak-k8s/kayak/internal/trim"
 )
 
@@ -32,6 +34,7 @@ type serveOptions struct {
 	kubeconfigOut string
 	verbosity     int
 	anonymousAuth bool
+	encodingCache resource.QuantityValue
 	logFile       string
 	logsHandler   bool
 }
@@ -116,6 +119,8 @@ func (o *serveOptions) addFlags(flags *pflag.FlagSet) {
 		"in flight at a given time; 0 for no limit.")
 	flags.DurationVar(&c.RequestTimeout, "request-timeout", time.Minute, "The duration a handler must keep a request open before "+
 		"timing it out. Long-running requests are not affected.")
+	flags.Var(&o.encodingCache, "encoding-cache-size", "How much memory encoded objects and lists may take that are kept to be sent "+
+		"again, as a quantity such as 256Mi. (default a sixteenth of the memory the process may use, from 32Mi to 256Mi)")
 	minimum := flags.Int("min-request-timeout", 1800, "The minimum number of seconds a watch must be kept open before timing it out.")
 	flags.IntVar(&c.DeleteCollectionWorkers, "delete-collection-workers", 1, "Number of workers spawned for DeleteCollection call.")
 	flags.StringVar(&o.logFile, "log-file", "", "File to write the log to as well; it is appended to.")
@@ -200,6 +205,12 @@ func (o *serveOptions) complete(errOut io.Writer) error {
 		*path = abs
 	}
 	c.AnonymousAuth = &o.anonymousAuth
+	if o.encodingCache.Sign() < 0 {
+		return errors.New("--encoding-cache-size must not be negative")
+	}
+	if c.EncodingCacheBytes = o.encodingCache.Value(); c.EncodingCacheBytes == 0 {
+		c.EncodingCacheBytes = min(max(memory.Limit()/16, 32<<20), 256<<20)
+	}
 	none(&c.CompactionInterval)
 	none(&c.MaxRequestsInflight)
 	none(&c.MaxMutatingRequestsInflight)

@@ -19,22 +19,49 @@ func (s *State) apply(batch store.Batch) {
 	s.applyPortion(events, batch.Revision)
 }
 
+// arrival is an event of the store, with the record that it makes; nil for a deletion.
+type arrival struct {
+	store.Event
+	record *Record
+}
+
+// arrivals parses what came. It is called before State.mu is taken; families are those that it parsed for.
+func (s *State) arrivals(events []store.Event) (arrived []arrival, families *families) {
+	families = s.families.Load()
+	arrived = make([]arrival, len(events))
+	for i, e := range events {
+		arrived[i].Event = e
+		if !e.Deleted() {
+			arrived[i].record = s.newRecord(*families, store.KV{Key: e.Key, Value: e.Value, Revision: e.Revision})
+		}
+	}
+	return arrived, families
+}
+
 // applyPortion applies events, in the order of their revisions, and publishes the result at a revision. What was applied
 // before is left out.
 func (s *State) applyPortion(events []store.Event, revision int64) {
+	arrived, families := s.arrivals(events)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if now := s.families.Load(); now != families { // families came or went in between
+		for _, a := range arrived {
+			if a.record != nil {
+				a.record.parsed.Store(now.of(a.Key).parse(a.Key, a.Value))
+			}
+		}
+	}
 	applied := s.Snapshot().revision
-	for len(events) > 0 {
+	for len(arrived) > 0 {
 		n := 1
-		for n < len(events) && events[n].Revision == events[0].Revision {
+		for n < len(arrived) && arrived[n].Revision == arrived[0].Revision {
 			n++
 		}
-		if events[0].Revision > applied {
-			s.commit(events[:n])
-			revision = max(revision, events[0].Revision)
+		if arrived[0].Revision > applied {
+			s.commit(arrived[:n])
+			revision = max(revision, arrived[0].Revision)
 		}
-		events = events[n:]
+		arrived = arrived[n:]
 	}
 	if revision > applied {
 		s.publish(revision)
@@ -42,11 +69,11 @@ func (s *State) applyPortion(events []store.Event, revision int64) {
 }
 
 // commit applies the events of one revision. State.mu is held.
-func (s *State) commit(events []store.Event) {
-	c := &commit{revision: events[0].Revision}
+func (s *State) commit(arrived []arrival) {
+	c := &commit{revision: arrived[0].Revision}
 	var ed editor
-	for i := range events {
-		if e := s.change(&ed, &events[i]); e != nil {
+	for i := range arrived {
+		if e := s.change(&ed, &arrived[i]); e != nil {
 			c.add(e)
 		}
 	}
@@ -59,17 +86,21 @@ func (s *State) commit(events []store.Event) {
 }
 
 // change applies one event to the newest tree; nil when it changed nothing. State.mu is held.
-func (s *State) change(ed *editor, in *store.Event) *Event {
+func (s *State) change(ed *editor, in *arrival) *Event {
 	e := &Event{Revision: in.Revision, Deleted: in.Deleted()}
 	if !e.Deleted {
-		e.Record = s.newRecord(*s.families.Load(), store.KV{Key: in.Key, Value: in.Value, Revision: in.Revision})
+		e.Record = in.record
 		s.writing.root, e.Previous = ed.put(s.writing.root, e.Record)
+		if e.Previous != nil {
+			e.Previous.replaced.Store(true)
+		}
 		return e
 	}
 	s.writing.root, e.Previous = ed.remove(s.writing.root, in.Key)
 	if e.Previous == nil {
 		return nil
 	}
+	e.Previous.replaced.Store(true)
 	e.Record = &Record{Key: e.Previous.Key, Value: e.Previous.Value, Revision: in.Revision, cache: s.encodings}
 	e.Record.parsed.Store(e.Previous.parsed.Load())
 	return e

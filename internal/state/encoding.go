@@ -3,21 +3,28 @@ package state
 import (
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
 
-// encodingOverhead is what an encoding costs beyond its bytes, in bytes.
-const encodingOverhead = 144
+// encodingOverhead is what an encoding costs beyond its bytes, in bytes; sharedOverhead, what it costs for each of the records
+// that share it: a place and a list.
+const (
+	encodingOverhead = 200
+	sharedOverhead   = 56
+)
 
 // errAbandoned is what those get who waited for an encoding whose maker panicked.
 var errAbandoned = errors.New("state: encoding was abandoned")
 
 // encodingCache keeps what records have encoded, within a budget, and drops what was not asked for lately (CLOCK).
 //
-// Ownership: mu guards the fields, every Record.encodings list (writes; reads are free), and position of every encoding.
+// Ownership: mu guards the fields, every Record.encodings list (writes; reads are free), and position and listed of every
+// encoding.
 // Invariant: used is the sum of the cost of what is in clock, and never above budget while mu is free.
-// Invariant: an encoding in clock is in the list of its record, and clock[e.position] == e.
+// Invariant: an encoding in clock is in the list of at least one record, in listed of them, and clock[e.position] == e.
+// Invariant: a list is never changed, only replaced, so records may share one.
 // Invariant: a record whose list is dead is never given an encoding again.
 type encodingCache struct {
 	budget int64
@@ -30,20 +37,28 @@ type encodingCache struct {
 	used  int64
 }
 
-// encoding is one encoding of one record.
+// encoding is one encoding of one record, or one that a run of records has together (see Span).
 //
-// Ownership: once.Do writes data and err; after once.Do they are read only.
+// Ownership: once.Do writes data and err; after once.Do they are read only. What is made before it is listed needs no once.
 type encoding struct {
-	record *Record
-	id     string
-	once   sync.Once
-	data   []byte
-	err    error
+	// records are whose encoding it is, in the order of their keys.
+	records []*Record
+	id      string
+	once    sync.Once
+	made    atomic.Bool // data is there
+	data    []byte
+	err     error
+	// places says where in data the bytes of each record are; nil when all of data belongs to all of records.
+	places []place
 	// asked says that it was asked for since the hand of the clock came by.
 	asked atomic.Bool
-	// position is the place in clock, -1 when it is not there.
+	// position is the place in clock, -1 when it is not there; listed is how many records have the encoding in their list.
 	position int
+	listed   int
+	one      [1]*Record // room for the usual number of records
 }
+
+type place struct{ start, end int }
 
 func newEncodingCache(budget int64) *encodingCache {
 	return &encodingCache{budget: budget, dead: new([]*encoding)}
@@ -56,19 +71,63 @@ func newEncodingCache(budget int64) *encodingCache {
 func (r *Record) Encoding(id string, encode func() ([]byte, error)) ([]byte, error) {
 	e := lookup(r.encodings.Load(), id)
 	if e == nil {
-		if e = r.cache.reserve(r, id); e == nil {
+		e = &encoding{id: id, position: -1}
+		e.one[0] = r
+		e.records = e.one[:]
+		if e = r.cache.reserve(e); e == nil {
 			return encode()
 		}
 	}
+	if e.places != nil {
+		e.touch()
+		return e.of(r), nil
+	}
+	return e.get(encode)
+}
+
+// Kept returns what Encoding has kept, nil when there is nothing; it makes nothing.
+func (r *Record) Kept(id string) []byte {
+	e := lookup(r.encodings.Load(), id)
+	switch {
+	case e == nil:
+		return nil
+	case e.places != nil:
+		return e.of(r)
+	case e.made.Load():
+		return e.data
+	}
+	return nil
+}
+
+// get returns the bytes, and makes them if nobody has.
+func (e *encoding) get(encode func() ([]byte, error)) ([]byte, error) {
+	e.touch()
+	e.once.Do(func() {
+		e.err = errAbandoned
+		defer func() { e.records[0].cache.keep(e) }()
+		e.data, e.err = encode()
+		e.made.Store(e.err == nil)
+	})
+	return e.data, e.err
+}
+
+func (e *encoding) touch() {
 	if !e.asked.Load() {
 		e.asked.Store(true)
 	}
-	e.once.Do(func() {
-		e.err = errAbandoned
-		defer func() { r.cache.keep(e) }()
-		e.data, e.err = encode()
-	})
-	return e.data, e.err
+}
+
+// of returns the part that is one record's.
+func (e *encoding) of(r *Record) []byte {
+	i, _ := slices.BinarySearchFunc(e.records, r.Key, func(x *Record, key string) int { return strings.Compare(x.Key, key) })
+	p := e.places[i]
+	return e.data[p.start:p.end:p.end]
+}
+
+// covers reports whether the encoding is that of exactly these records. Runs of records are parts of leaves, which never
+// change, so it is enough to see where they are.
+func (e *encoding) covers(records []*Record) bool {
+	return len(e.records) == len(records) && (&e.records[0] == &records[0] || len(records) == 1 && e.records[0] == records[0])
 }
 
 func lookup(list *[]*encoding, id string) *encoding {
@@ -83,44 +142,118 @@ func lookup(list *[]*encoding, id string) *encoding {
 	return nil
 }
 
-// reserve returns the record's encoding with this id, a new one if need be; nil when the record is dead.
-func (c *encodingCache) reserve(r *Record, id string) *encoding {
+// reserve lists e, which is to be made, with its first record, and returns it; or the encoding that is there already. It
+// returns nil when the record is dead.
+func (c *encodingCache) reserve(e *encoding) *encoding {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	r := e.records[0]
 	list := r.encodings.Load()
 	if list == c.dead {
 		return nil
 	}
-	if e := lookup(list, id); e != nil {
-		return e
+	old := lookup(list, e.id)
+	if old != nil && (old.places != nil || old.covers(e.records)) {
+		return old
 	}
-	e := &encoding{record: r, id: id, position: -1}
-	longer := []*encoding{e}
-	if list != nil {
-		longer = splice(*list, len(*list), len(*list), e)
-	}
-	r.encodings.Store(&longer)
+	c.list(r, old, e)
 	return e
 }
 
-// keep takes a made encoding into the budget, and makes room for it. What failed, or is so large that it would push out much
-// else, is not kept.
+// list puts e into the list of a record, in the place of old if that is not nil.
+func (c *encodingCache) list(r *Record, old, e *encoding) {
+	var list []*encoding
+	if p := r.encodings.Load(); p != nil {
+		list = *p
+	}
+	at, end := len(list), len(list)
+	if old != nil {
+		at = slices.Index(list, old)
+		end = at + 1
+		c.unlisted(old)
+	}
+	longer := splice(list, at, end, e)
+	r.encodings.Store(&longer)
+	e.listed++
+}
+
+// unlisted notes that a record no longer has e in its list. What no record has is not kept.
+func (c *encodingCache) unlisted(e *encoding) {
+	e.listed--
+	if e.listed == 0 && e.position >= 0 {
+		c.unclock(e)
+	}
+}
+
+// keep takes a made encoding into the budget. What failed, or is so large that it would push out much else, is not kept.
 func (c *encodingCache) keep(e *encoding) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e.record.encodings.Load() == c.dead {
-		return
-	}
-	if e.err != nil || e.cost() > c.budget/8 {
+	switch {
+	case e.listed == 0: // the record is dead, or has it from somewhere else meanwhile
+	case e.err != nil || e.cost() > c.budget/8:
 		c.unlist(e)
-		return
+	default:
+		c.take(e)
 	}
+}
+
+// take takes a listed encoding into the budget, and makes room for it.
+func (c *encodingCache) take(e *encoding) {
 	c.used += e.cost()
 	for c.used > c.budget {
 		c.advance()
 	}
 	e.position = len(c.clock)
 	c.clock = append(c.clock, e)
+}
+
+// share makes e, which holds the bytes of all its records, the one that they all have, in the place of their own.
+func (c *encodingCache) share(e *encoding) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e.cost() > c.budget/8 {
+		return
+	}
+	only := &[]*encoding{e} // the list of most records
+	var before *encoding
+	for _, r := range e.records {
+		list := r.encodings.Load()
+		old := lookup(list, e.id)
+		if before != old {
+			c.dropPast(before)
+			before = old
+		}
+		switch {
+		case list == c.dead:
+		case list == nil || len(*list) == 1 && old != nil:
+			if old != nil {
+				c.unlisted(old)
+			}
+			r.encodings.Store(only)
+			e.listed++
+		default:
+			c.list(r, old, e)
+		}
+	}
+	c.dropPast(before)
+	if e.listed > 0 {
+		c.take(e)
+	}
+}
+
+// dropPast drops an encoding if none but records of the past still have it.
+func (c *encodingCache) dropPast(e *encoding) {
+	if e == nil || e.position < 0 {
+		return
+	}
+	for _, r := range e.records {
+		if list := r.encodings.Load(); list != nil && slices.Contains(*list, e) && !r.replaced.Load() {
+			return
+		}
+	}
+	c.unclock(e)
+	c.unlist(e)
 }
 
 // advance moves the hand of the clock on by one: an encoding that was asked for since the hand was there last is spared,
@@ -138,7 +271,7 @@ func (c *encodingCache) advance() {
 	c.unlist(e)
 }
 
-// release forgets all encodings of a record that has left the state, for good.
+// release forgets all encodings of a record that has left the state, for good. What it had together with others stays theirs.
 func (c *encodingCache) release(r *Record) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -147,9 +280,7 @@ func (c *encodingCache) release(r *Record) {
 		return
 	}
 	for _, e := range *list {
-		if e.position >= 0 {
-			c.unclock(e)
-		}
+		c.unlisted(e)
 	}
 }
 
@@ -164,19 +295,30 @@ func (c *encodingCache) unclock(e *encoding) {
 	e.position = -1
 }
 
-// unlist takes e out of the list of its record.
+// unlist takes e out of the lists of its records.
 func (c *encodingCache) unlist(e *encoding) {
-	list := *e.record.encodings.Load()
-	i := slices.Index(list, e)
-	if len(list) == 1 {
-		e.record.encodings.Store(nil)
-		return
+	for _, r := range e.records {
+		list := r.encodings.Load()
+		if list == nil {
+			continue
+		}
+		i := slices.Index(*list, e)
+		switch {
+		case i < 0:
+		case len(*list) == 1:
+			r.encodings.Store(nil)
+		default:
+			shorter := splice(*list, i, i+1)
+			r.encodings.Store(&shorter)
+		}
 	}
-	shorter := splice(list, i, i+1)
-	e.record.encodings.Store(&shorter)
+	e.listed = 0
 }
 
-func (e *encoding) cost() int64 { return encodingOverhead + int64(len(e.data)+len(e.id)) }
+// cost is what an encoding takes of the budget, its slots in its records' lists included.
+func (e *encoding) cost() int64 {
+	return encodingOverhead + int64(len(e.data)+len(e.id)) + int64(len(e.places))*sharedOverhead
+}
 
 // size returns the bytes and the number of the encodings that are kept.
 func (c *encodingCache) size() (bytes int64, count int) {

@@ -137,16 +137,24 @@ func (fs families) of(key string) *family {
 }
 
 // AddFamily makes a kind known. Records that are there already get their headers now, and the events that are still kept can
-// be watched. A family with the same prefix is replaced, and cursors in it are expired. It blocks the applying of changes
-// while it parses.
+// be watched. A family with the same prefix is replaced, and cursors in it are expired. What is there is parsed, on all cores,
+// before changes have to wait; for them then remains little more than what came meanwhile.
 func (s *State) AddFamily(def Family) {
+	f := newFamily(def)
+	ready := f.parseAll(s.Snapshot())
+	parse := func(r *Record) {
+		facts, ok := ready[r]
+		if !ok {
+			facts = f.parse(r.Key, r.Value)
+		}
+		r.parsed.Store(facts)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dropFamily(def.Prefix)
-	f := newFamily(def)
 	s.swapFamilies(func(fs families) { fs[f.Prefix] = f })
 	s.writing.root.ascend(f.Prefix, after(f.Prefix), func(r *Record) bool {
-		r.parsed.Store(f.parse(r.Key, r.Value))
+		parse(r)
 		return true
 	})
 	s.eachKept(func(e *Event) {
@@ -154,11 +162,27 @@ func (s *State) AddFamily(def Family) {
 			return
 		}
 		if e.Previous != nil {
-			e.Previous.parsed.Store(f.parse(e.Previous.Key, e.Previous.Value))
+			parse(e.Previous)
 		}
-		e.Record.parsed.Store(f.parse(e.Record.Key, e.Record.Value))
+		parse(e.Record)
 		f.log.append(e)
 	})
+}
+
+// parseAll parses the family's records in a snapshot, and leaves the records as they are.
+func (f *family) parseAll(snapshot *Snapshot) map[*Record]*parsed {
+	var records []*Record
+	snapshot.Ascend(f.Prefix, "", func(r *Record) bool {
+		records = append(records, r)
+		return true
+	})
+	facts := make([]*parsed, len(records))
+	inParallel(len(records), func(i int) { facts[i] = f.parse(records[i].Key, records[i].Value) })
+	all := make(map[*Record]*parsed, len(records))
+	for i, r := range records {
+		all[r] = facts[i]
+	}
+	return all
 }
 
 // RemoveFamily forgets a kind: cursors in it are expired. Records stay, with the headers that they have, until the store

@@ -367,7 +367,8 @@ func TestCursorIsNotAheadOfTheSnapshot(t *testing.T) {
 	s.install(nil, 1, s.families.Load())
 	c := watch(t, s, Filter{Prefix: pods.Prefix}, 1)
 	s.mu.Lock()
-	s.commit([]store.Event{{Key: pod(1), Value: []byte("a"), Revision: 2}})
+	arrived, _ := s.arrivals([]store.Event{{Key: pod(1), Value: []byte("a"), Revision: 2}})
+	s.commit(arrived)
 	wait := c.Wait()
 	if events, revision, err := c.TryNext(); len(events) != 0 || revision != 1 || err != nil || wait == s.always {
 		t.Errorf("before: %d events up to %d, %v", len(events), revision, err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kayak-k8s/kayak/internal/store"
@@ -51,7 +52,7 @@ func (s *State) readAll(ctx context.Context, fs families) ([]*Record, int64, err
 	}
 }
 
-// parser turns pages of keys into records, with a few goroutines.
+// parser turns pages of keys into records, on all cores.
 //
 // Ownership: pages belongs to the goroutine that calls add; each page is written by the one goroutine that parses it, and read
 // after wait.
@@ -65,7 +66,7 @@ type parser struct {
 }
 
 func (s *State) newParser(fs families) *parser {
-	return &parser{state: s, families: fs, old: s.Snapshot(), room: make(chan struct{}, min(4, runtime.GOMAXPROCS(0)))}
+	return &parser{state: s, families: fs, old: s.Snapshot(), room: make(chan struct{}, runtime.GOMAXPROCS(0))}
 }
 
 func (p *parser) add(kvs []store.KV) {
@@ -108,13 +109,45 @@ func (p *parser) result() []*Record {
 // parsed again.
 func (s *State) install(records []*Record, revision int64, parsedFor *families) {
 	root := build(records)
+	for !s.installParsed(root, revision, parsedFor) {
+		parsedFor = s.families.Load()
+		fs := *parsedFor
+		inParallel(len(records), func(i int) {
+			r := records[i]
+			r.parsed.Store(fs.of(r.Key).parse(r.Key, r.Value))
+		})
+	}
+}
+
+// installParsed restarts the state, unless the families are no longer those that its records were parsed for.
+func (s *State) installParsed(root *node, revision int64, parsedFor *families) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if fs := s.families.Load(); fs != parsedFor {
-		for _, r := range records {
-			r.parsed.Store(fs.of(r.Key).parse(r.Key, r.Value))
-		}
+	if s.families.Load() != parsedFor {
+		return false
 	}
 	s.restart(root, revision)
 	s.writing.loaded = true
+	return true
+}
+
+// inParallel calls fn with the numbers below n, on all cores.
+func inParallel(n int, fn func(i int)) {
+	const together = 256
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), (n+together-1)/together) {
+		all.Go(func() {
+			for {
+				end := int(next.Add(together))
+				for i := end - together; i < min(end, n); i++ {
+					fn(i)
+				}
+				if end >= n {
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
 }

@@ -77,6 +77,8 @@ type Record struct {
 
 	// parsed is replaced when a family comes or is replaced at run time, nil while no family knows the key.
 	parsed atomic.Pointer[parsed]
+	// replaced is set when a newer record takes the record's place in the newest tree.
+	replaced atomic.Bool
 	// encodings holds what was encoded; see encodingCache for its invariants.
 	encodings atomic.Pointer[[]*encoding]
 	cache     *encodingCache
@@ -107,7 +109,7 @@ func (r *Record) Err() error { return r.facts().err }
 
 // Sizes of what is kept, in bytes; see bytes methods.
 const (
-	recordOverhead = 72 + 88 // Record and parsed
+	recordOverhead = 80 + 88 // Record and parsed
 	eventOverhead  = 48 + 96 // Event with its slots in logs, and its commit
 )
 

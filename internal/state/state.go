@@ -177,6 +177,9 @@ func (s *State) At(revision int64) (*Snapshot, error) {
 // Floor returns the oldest revision that a watch can start after and that At can serve.
 func (s *State) Floor() int64 { return s.published.Load().floor() }
 
+// EncodingBytes returns what Options.EncodingBytes bounds encodings to.
+func (s *State) EncodingBytes() int64 { return s.options.EncodingBytes }
+
 // Synced reports whether the state has everything and follows the store: it is loaded, and has since the watch was
 // last begun caught up with the revision that the store had then.
 func (s *State) Synced() bool { return s.synced.open() }

@@ -125,17 +125,7 @@ func (n *node) ascend(from, to string, fn func(*Record) bool) bool {
 }
 
 func (n *node) ascendLeaf(from, to string, fn func(*Record) bool) bool {
-	first, last := 0, len(n.records)
-	if n.low < from {
-		first, _ = n.find(from)
-	}
-	if to != "" && n.records[last-1].Key >= to {
-		last, _ = n.find(to)
-	}
-	if first >= last {
-		return true
-	}
-	for _, r := range n.records[first:last] {
+	for _, r := range n.between(from, to) {
 		if !fn(r) {
 			return false
 		}

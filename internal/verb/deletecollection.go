@@ -36,7 +36,7 @@ func (a *API) deleteCollection(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	if err := a.deleteAll(ctx, c, page.records, options); err != nil {
+	if err := a.deleteAll(ctx, c, page.records(), options); err != nil {
 		return storeError(err, c)
 	}
 	list, err := page.objects(c) // as they were before

@@ -3,6 +3,7 @@ package verb
 import (
 	"context"
 	"errors"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -22,8 +23,7 @@ import (
 	"github.com/kayak-k8s/kayak/internal/wire"
 )
 
-// list answers with the objects under a prefix, as of one revision. Whole objects are the records' encodings put between the
-// brackets of a list.
+// list answers with the objects under a prefix, as of one revision.
 func (a *API) list(ctx context.Context, c *Call) error {
 	if c.storage() != nil {
 		return a.listElsewhere(ctx, c)
@@ -40,24 +40,26 @@ func (a *API) list(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	if out.Shape != wire.Whole {
-		list, err := page.objects(c)
-		if err != nil {
-			return err
-		}
-		return a.respond(ctx, c, out, http.StatusOK, list)
+	switch {
+	case out.Shape == wire.Table:
+		return a.listTable(ctx, c, out, page)
+	case out.Version == "v1beta1" && out.Media == wire.Protobuf: // the one list whose items are not its field number 2
+		return a.listObjects(ctx, c, out, page)
 	}
-	items := make([][]byte, len(page.records))
-	for i, record := range page.records {
-		if items[i], err = item(c.Resource, record, out.Media); err != nil {
-			return err
-		}
-	}
-	body, err := wire.List(out.Media, c.Resource.Version.WithKind(c.Resource.Name+"List"), page.meta, items)
+	form, err := c.form(out)
 	if err != nil {
 		return err
 	}
-	return send(ctx, c, out, http.StatusOK, body)
+	return a.listItems(ctx, c, out, form, page)
+}
+
+// listObjects answers with a list by decoding all of it.
+func (a *API) listObjects(ctx context.Context, c *Call, out wire.Output, p *page) error {
+	list, err := p.objects(c)
+	if err != nil {
+		return err
+	}
+	return a.respond(ctx, c, out, http.StatusOK, list)
 }
 
 // listOptions reads and checks the options of a list, a watch or a deletecollection, and translates field names into the hub
@@ -126,14 +128,52 @@ func selectedNamespace(selector fields.Selector) string {
 
 // page is what one list request gets.
 type page struct {
-	records []*state.Record
-	meta    metav1.ListMeta
+	spans []state.Span
+	count int // of records
+	meta  metav1.ListMeta
+}
+
+// add puts a span behind those that are there.
+func (p *page) add(span state.Span) {
+	p.spans = append(p.spans, span)
+	p.count += len(span.Records)
+}
+
+// addOne puts a record behind those that are there.
+func (p *page) addOne(record *state.Record) {
+	p.count++
+	if n := len(p.spans); n > 0 && len(p.spans[n-1].Records) < selectedTogether {
+		p.spans[n-1].Records = append(p.spans[n-1].Records, record)
+		return
+	}
+	p.spans = append(p.spans, state.Span{Records: append(make([]*state.Record, 0, 8), record)})
+}
+
+// selectedTogether is how many selected records are treated together.
+const selectedTogether = 64
+
+// last returns the last record; there is one.
+func (p *page) last() *state.Record {
+	records := p.spans[len(p.spans)-1].Records
+	return records[len(records)-1]
+}
+
+// records returns all records in one slice.
+func (p *page) records() []*state.Record {
+	records := make([]*state.Record, 0, p.count)
+	for _, span := range p.spans {
+		records = append(records, span.Records...)
+	}
+	return records
 }
 
 // objects decodes the page into a list of the hub version.
-func (p *page) objects(c *Call) (runtime.Object, error) {
-	objects := make([]runtime.Object, len(p.records))
-	for i, record := range p.records {
+func (p *page) objects(c *Call) (runtime.Object, error) { return p.list(c, p.records()) }
+
+// list decodes records of the page into a list of the hub version.
+func (p *page) list(c *Call, records []*state.Record) (runtime.Object, error) {
+	objects := make([]runtime.Object, len(records))
+	for i, record := range records {
 		obj, err := decode(c.Resource.Kind, record)
 		if err != nil {
 			return nil, err
@@ -169,25 +209,14 @@ func (a *API) page(ctx context.Context, c *Call, options *metainternalversion.Li
 	p := &page{meta: metav1.ListMeta{ResourceVersion: strconv.FormatInt(snapshot.Revision(), 10)}}
 	if exact {
 		if record := snapshot.Get(prefix + want.name); want.matches(record) {
-			p.records = append(p.records, record)
+			p.addOne(record)
 		}
 		return p, nil
 	}
-	more := false
-	snapshot.Ascend(prefix, from, func(record *state.Record) bool {
-		if limit > 0 && len(p.records) == limit {
-			more = true
-			return false
-		}
-		if want.matches(record) {
-			p.records = append(p.records, record)
-		}
-		return true
-	})
-	if !more {
+	if !p.fill(snapshot, want, c.Resource.KeyPrefix(a.Root, ""), prefix, from, limit) {
 		return p, nil
 	}
-	next := p.records[len(p.records)-1].Key + "\x00"
+	next := p.last().Key + "\x00"
 	if p.meta.Continue, err = encodeContinue(next, prefix, snapshot.Revision()); err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
@@ -196,6 +225,36 @@ func (a *API) page(ctx context.Context, c *Call, options *metainternalversion.Li
 		p.meta.RemainingItemCount = &remaining
 	}
 	return p, nil
+}
+
+// fill takes what is wanted of the keys under a prefix, all of them below the kind's own prefix, as long as there is room
+// within the limit. It reports whether there are more keys; with a selector perhaps none that match, as upstream does not look.
+func (p *page) fill(snapshot *state.Snapshot, want *selection, kind, prefix, from string, limit int) (more bool) {
+	if limit <= 0 {
+		limit = math.MaxInt
+	}
+	snapshot.Spans(kind, prefix, from, func(span state.Span) bool {
+		if p.count == limit {
+			more = true
+			return false
+		}
+		if want.everything() {
+			more = len(span.Records) > limit-p.count
+			p.add(span.First(limit - p.count))
+			return !more
+		}
+		for _, record := range span.Records {
+			if p.count == limit {
+				more = true
+				return false
+			}
+			if want.matches(record) {
+				p.addOne(record)
+			}
+		}
+		return true
+	})
+	return more
 }
 
 // listSnapshot finds the snapshot that a list reads, and the key it begins at, "" for the first

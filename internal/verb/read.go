@@ -95,10 +95,10 @@ func (s *selection) matches(record *state.Record) bool {
 		return true
 	}
 	header := record.Header()
-	if s.labels != nil && !s.labels.Matches(header.Labels) {
+	if s.labels != nil && !s.labels.Matches(&header.Labels) { // a pointer: a Set itself would have to be allocated
 		return false
 	}
-	return s.fields == nil || s.fields.Matches(recordFields{record, header})
+	return s.fields == nil || s.fields.Matches(&recordFields{record, header})
 }
 
 // recordFields is a record as field selectors see it: the fields of its header, and the name and namespace in its key.

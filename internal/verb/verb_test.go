@@ -34,8 +34,8 @@ type fixture struct {
 	freeze func()
 }
 
-// newFixture makes one; wrap may put something between the API and the store.
-func newFixture(t *testing.T, wrap func(store.Store) store.Store) *fixture {
+// newFixture makes one; wrap may put something between the API and the store, set may set options of the state.
+func newFixture(t testing.TB, wrap func(store.Store) store.Store, set ...func(*state.Options)) *fixture {
 	t.Helper()
 	kinds, err := builtin.Kinds(builtin.Options{})
 	if err != nil {
@@ -50,7 +50,11 @@ func newFixture(t *testing.T, wrap func(store.Store) store.Store) *fixture {
 	if wrap != nil {
 		backend = wrap(backend)
 	}
-	s := state.New(state.Options{Store: backend, Prefix: root, Families: families})
+	options := state.Options{Store: backend, Prefix: root, Families: families}
+	for _, f := range set {
+		f(&options)
+	}
+	s := state.New(options)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -108,7 +112,7 @@ func (f *fixture) must(t *testing.T, method, path, body string) {
 }
 
 // catchUp waits until the state has everything that is in the store.
-func (f *fixture) catchUp(t *testing.T) {
+func (f *fixture) catchUp(t testing.TB) {
 	t.Helper()
 	if _, err := f.State.Consistent(t.Context()); err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"slices"
 	"strconv"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -16,7 +17,7 @@ import (
 func Object(media Media, gvk schema.GroupVersionKind, item []byte) ([]byte, error) {
 	switch media {
 	case Protobuf:
-		return appendEnvelope(nil, gvk, len(item), func(b []byte) []byte { return append(b, item...) }), nil
+		return appendEnvelope(nil, gvk, item), nil
 	case YAML:
 		return yaml.JSONToYAML(appendJSONObject(nil, gvk, item))
 	}
@@ -41,13 +42,18 @@ func appendTypeMeta(b []byte, gvk schema.GroupVersionKind) []byte {
 	return append(b, '"')
 }
 
-// appendEnvelope wraps a message of the given size into a runtime.Unknown behind the magic number, byte for byte as
+// appendEnvelope wraps a message into a runtime.Unknown behind the magic number, byte for byte as
 // apimachinery/pkg/runtime/serializer/protobuf does.
-func appendEnvelope(b []byte, gvk schema.GroupVersionKind, size int, message func([]byte) []byte) []byte {
-	apiVersion := gvk.GroupVersion().String()
+func appendEnvelope(b []byte, gvk schema.GroupVersionKind, message []byte) []byte {
 	if b == nil {
-		b = make([]byte, 0, size+len(apiVersion)+len(gvk.Kind)+32)
+		b = make([]byte, 0, len(message)+len(gvk.Group)+len(gvk.Version)+len(gvk.Kind)+40)
 	}
+	return appendEnvelopeTail(append(appendEnvelopeHead(b, gvk, len(message)), message...))
+}
+
+// appendEnvelopeHead begins the envelope of a message of the given size.
+func appendEnvelopeHead(b []byte, gvk schema.GroupVersionKind, size int) []byte {
+	apiVersion := gvk.GroupVersion().String()
 	b = append(b, "k8s\x00"...)
 	typeMeta := protowire.SizeBytes(len(apiVersion)) + protowire.SizeBytes(len(gvk.Kind)) + 2
 	b = protowire.AppendTag(b, 1, protowire.BytesType)
@@ -55,8 +61,10 @@ func appendEnvelope(b []byte, gvk schema.GroupVersionKind, size int, message fun
 	b = appendProtobufString(b, 1, apiVersion)
 	b = appendProtobufString(b, 2, gvk.Kind)
 	b = protowire.AppendTag(b, 2, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(size))
-	b = message(b)
+	return protowire.AppendVarint(b, uint64(size))
+}
+
+func appendEnvelopeTail(b []byte) []byte {
 	b = appendProtobufString(b, 3, "") // contentEncoding
 	return appendProtobufString(b, 4, "")
 }
@@ -65,23 +73,41 @@ func appendProtobufString(b []byte, number protowire.Number, s string) []byte {
 	return protowire.AppendString(protowire.AppendTag(b, number, protowire.BytesType), s)
 }
 
-// List frames items as a list of the given kind ("PodList").
+// List frames items as a list of the given kind ("PodList"). It is for lists that are small, or in YAML, which knows no parts;
+// others are written as ListHead, the items as AppendItem frames them, and ListTail.
 func List(media Media, gvk schema.GroupVersionKind, meta metav1.ListMeta, items [][]byte) ([]byte, error) {
-	switch media {
-	case Protobuf:
-		return protobufList(gvk, meta, items), nil
-	case YAML:
-		return yaml.JSONToYAML(jsonList(gvk, meta, items))
+	framed := media
+	if media == YAML {
+		framed = JSON
 	}
-	return jsonList(gvk, meta, items), nil
+	size := 0
+	for _, item := range items {
+		size += ItemSize(framed, len(item))
+	}
+	if framed == JSON && len(items) > 0 {
+		size-- // the last comma
+	}
+	head, tail := ListHead(framed, gvk, meta, size), ListTail(framed)
+	b := append(make([]byte, 0, len(head)+size+len(tail)+1), head...)
+	for _, item := range items {
+		b, _ = AppendItem(b, framed, item)
+	}
+	if framed == JSON && len(items) > 0 {
+		b = b[:len(b)-1]
+	}
+	b = append(b, tail...)
+	if media == YAML {
+		return yaml.JSONToYAML(b)
+	}
+	return b, nil
 }
 
-func jsonList(gvk schema.GroupVersionKind, meta metav1.ListMeta, items [][]byte) []byte {
-	size := 256
-	for _, item := range items {
-		size += len(item) + 1
+// ListHead is what comes before the items of a list, whose frames take itemsSize bytes together.
+func ListHead(media Media, gvk schema.GroupVersionKind, meta metav1.ListMeta, itemsSize int) []byte {
+	if media == Protobuf {
+		return protobufListHead(gvk, meta, itemsSize)
 	}
-	b := appendTypeMeta(make([]byte, 0, size), gvk)
+	b := appendTypeMeta(make([]byte, 0, 256+len(meta.Continue)), gvk)
 	b = append(b, `,"metadata":{"resourceVersion":"`...)
 	b = append(b, meta.ResourceVersion...)
 	b = append(b, '"')
@@ -94,29 +120,41 @@ func jsonList(gvk schema.GroupVersionKind, meta metav1.ListMeta, items [][]byte)
 		b = append(b, `,"remainingItemCount":`...)
 		b = strconv.AppendInt(b, *meta.RemainingItemCount, 10)
 	}
-	b = append(b, `},"items":[`...)
-	for i, item := range items {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, item...)
-	}
-	return append(b, "]}\n"...)
+	return append(b, `},"items":[`...)
 }
 
-func protobufList(gvk schema.GroupVersionKind, meta metav1.ListMeta, items [][]byte) []byte {
+func protobufListHead(gvk schema.GroupVersionKind, meta metav1.ListMeta, itemsSize int) []byte {
 	listMeta, _ := meta.Marshal() // into memory: cannot fail
-	size := 1 + protowire.SizeBytes(len(listMeta))
-	for _, item := range items {
-		size += 1 + protowire.SizeBytes(len(item))
+	b := appendEnvelopeHead(nil, gvk, 1+protowire.SizeBytes(len(listMeta))+itemsSize)
+	return protowire.AppendBytes(protowire.AppendTag(b, 1, protowire.BytesType), listMeta)
+}
+
+// ListTail is what comes after the items of a list.
+func ListTail(media Media) []byte {
+	if media == Protobuf {
+		return appendEnvelopeTail(nil)
 	}
-	return appendEnvelope(nil, gvk, size, func(b []byte) []byte {
-		b = protowire.AppendBytes(protowire.AppendTag(b, 1, protowire.BytesType), listMeta)
-		for _, item := range items {
-			b = protowire.AppendBytes(protowire.AppendTag(b, 2, protowire.BytesType), item)
-		}
-		return b
-	})
+	return []byte("]}\n")
+}
+
+// AppendItem frames an item for a list, and tells where in b the item begins. Each JSON item is followed by a comma, which the
+// last item of a list must lose.
+func AppendItem(b []byte, media Media, item []byte) (framed []byte, at int) {
+	if media == Protobuf {
+		b = protowire.AppendTag(b, 2, protowire.BytesType)
+		b = protowire.AppendVarint(b, uint64(len(item)))
+		return append(b, item...), len(b)
+	}
+	at = len(b)
+	return append(append(b, item...), ','), at
+}
+
+// ItemSize is how much AppendItem appends for an item of a size.
+func ItemSize(media Media, size int) int {
+	if media == Protobuf {
+		return 1 + protowire.SizeBytes(size)
+	}
+	return size + 1
 }
 
 // AppendEvent frames a watch event. object is a whole object as Object returns it for the same media; its trailing newline
@@ -156,6 +194,30 @@ func Typed(media Media, gvk schema.GroupVersionKind, v any) ([]byte, error) {
 		return yaml.JSONToYAML(b)
 	}
 	return append(b, '\n'), nil
+}
+
+// IndentItems is Indent for items as AppendItem frames them, the last comma left out, as they stand in the indented list. They
+// begin with a newline.
+func IndentItems(items []byte) ([]byte, error) {
+	const within = "  "
+	var buffer bytes.Buffer
+	if err := json.Indent(&buffer, slices.Concat([]byte{'['}, items, []byte{']'}), within, within); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(buffer.Bytes()[1:], []byte("\n"+within+"]")), nil
+}
+
+// IndentEnds indents the head and the tail of a list, or of a table, that has items between them.
+func IndentEnds(head, tail []byte) (indentedHead, indentedTail []byte, err error) {
+	const item = "0"
+	indented, err := Indent(slices.Concat(head, []byte(item), tail))
+	if err != nil {
+		return nil, nil, err
+	}
+	rest := bytes.TrimRight(indented, "\n ]}")
+	rest = bytes.TrimSuffix(rest, []byte(item))
+	rest = bytes.TrimRight(rest, "\n ")
+	return rest, []byte("\n  ]\n}"), nil
 }
 
 // Indent makes JSON readable, as apimachinery's pretty serializer does: without a newline at its end.

@@ -50,12 +50,14 @@ type Output struct {
 	Version string
 	// Pretty asks for indented JSON.
 	Pretty bool
+	// Gzip says that the client takes large answers compressed.
+	Gzip bool
 }
 
 // Negotiate picks the answer's form from the Accept header. stream is set for a watch. The rules, and the order in which
 // clauses are tried, are those of apiserver/pkg/endpoints/handlers/negotiation.
 func Negotiate(r *http.Request, stream bool) (Output, error) {
-	out := Output{Pretty: pretty(r)}
+	out := Output{Pretty: pretty(r), Gzip: acceptsGzip(r)}
 	header := r.Header.Get("Accept")
 	if header == "" || header == "*/*" || header == "application/json" {
 		return out, nil
@@ -82,7 +84,7 @@ func Negotiate(r *http.Request, stream bool) (Output, error) {
 // NegotiateWhole picks the form of an answer that has no other shapes, such as a Status: clauses that ask for a shape are
 // passed over.
 func NegotiateWhole(r *http.Request) (Output, error) {
-	out := Output{Pretty: pretty(r)}
+	out := Output{Pretty: pretty(r), Gzip: acceptsGzip(r)}
 	header := r.Header.Get("Accept")
 	if header == "" {
 		return out, nil

@@ -9,7 +9,7 @@ import (
 	"github.com/kayak-k8s/kayak/internal/request"
 )
 
-// Write sends a complete body, indented when that is asked for.
+// Write sends a complete body, indented when that is asked for, and compressed when it is large and the client takes that.
 func Write(w http.ResponseWriter, out Output, code int, body []byte) error {
 	if out.Pretty && out.Media == JSON {
 		indented, err := Indent(body)
@@ -20,11 +20,25 @@ func Write(w http.ResponseWriter, out Output, code int, body []byte) error {
 	}
 	header := w.Header()
 	header.Set("Content-Type", out.Media.String())
+	// An error from here on means that the client is gone; there is nobody left to tell.
+	if out.Gzip && len(body) > GzipThreshold {
+		SetGzip(header)
+		w.WriteHeader(code)
+		g := NewGzip(w)
+		_ = g.Plain(body)
+		_ = g.Close()
+		return nil
+	}
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(code)
-	// An error here means that the client is gone; there is nobody left to tell.
 	_, _ = w.Write(body)
 	return nil
+}
+
+// SetGzip says in a header that the body is compressed because the client takes that.
+func SetGzip(header http.Header) {
+	header.Set("Content-Encoding", "gzip")
+	header.Add("Vary", "Accept-Encoding")
 }
 
 // WriteStatus sends a Status, in the client's media type; JSON when it accepts none we have.

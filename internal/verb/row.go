@@ -1,0 +1,241 @@
+package verb
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"reflect"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/duration"
+
+	"github.com/kayak-k8s/kayak/internal/state"
+	"github.com/kayak-k8s/kayak/internal/wire"
+)
+
+// Rows are kept encoded like everything else, but for one thing: they tell how old an object is. So a row is kept in two
+// pieces, between which the age is put when it is sent. Whether anything else in a row depends on the time is found out by
+// making the row a second time, of an object all of whose times lie further back: what then differs does.
+
+// keptRow is a row without its age and its object: eight bytes with the time of the creation in seconds, four with the length
+// of the first piece, and both pieces. A row without an age has no second piece; a row that must be made each time is empty.
+type keptRow []byte
+
+const keptRowHeader = 8 + 4
+
+func (k keptRow) appendTo(b []byte, now time.Time) []byte {
+	created := time.Unix(int64(binary.LittleEndian.Uint64(k)), 0)
+	first := keptRowHeader + int(binary.LittleEndian.Uint32(k[8:]))
+	b = append(b, k[keptRowHeader:first]...)
+	if first < len(k) {
+		b = append(b, duration.HumanDuration(now.Sub(created))...)
+	}
+	return append(b, k[first:]...)
+}
+
+// rowMaker returns what makes rows, each followed by a comma: of what is kept, when all rows together take no more than keep
+// bytes, or anew.
+func (t *tableWriter) rowMaker(ctx context.Context, keep int64, records []*state.Record) (func(context.Context, []*state.Record) ([]byte, error), error) {
+	object, err := t.objectForm()
+	if err != nil {
+		return nil, err
+	}
+	one, err := t.makeRows(ctx, records[:1])
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(one))*int64(len(records)) > keep {
+		return t.makeRows, nil
+	}
+	return func(ctx context.Context, records []*state.Record) ([]byte, error) {
+		var b []byte
+		now := time.Now()
+		for _, record := range records {
+			var err error
+			if b, err = t.appendRow(ctx, b, record, object, now); err != nil {
+				return nil, err
+			}
+		}
+		return b, nil
+	}, nil
+}
+
+// objectForm is the form of the objects in rows, nil for none.
+func (t *tableWriter) objectForm() (*form, error) {
+	switch t.options.IncludeObject {
+	case metav1.IncludeNone:
+		return nil, nil
+	case metav1.IncludeObject:
+		return t.call.form(wire.Output{Media: wire.JSON, Shape: wire.Whole})
+	}
+	return t.call.form(wire.Output{Media: wire.JSON, Shape: wire.MetadataList, Version: t.out.Version})
+}
+
+// appendRow appends the row of one record, and a comma.
+func (t *tableWriter) appendRow(ctx context.Context, b []byte, record *state.Record, object *form, now time.Time) ([]byte, error) {
+	kept, err := record.Encoding("table/row", func() ([]byte, error) { return t.keptRow(ctx, record) })
+	if err != nil {
+		return nil, err
+	}
+	if len(kept) == 0 {
+		row, err := t.makeRows(ctx, []*state.Record{record})
+		return append(b, row...), err
+	}
+	b = append(keptRow(kept).appendTo(b, now), `,"object":`...)
+	if object == nil {
+		return append(b, "null},"...), nil
+	}
+	item, err := object.item(record)
+	if err != nil {
+		return nil, err
+	}
+	if t.options.IncludeObject == metav1.IncludeObject {
+		if item, err = wire.Object(wire.JSON, t.call.Resource.GVK(), item); err != nil {
+			return nil, err
+		}
+		item = bytes.TrimSuffix(item, []byte("\n"))
+	}
+	return append(append(b, item...), "},"...), nil
+}
+
+// furtherBack is so long that every age looks different with it.
+const furtherBack = 3750 * 24 * time.Hour
+
+// keptRow makes a row to keep, an empty one when the row cannot be kept.
+func (t *tableWriter) keptRow(ctx context.Context, record *state.Record) ([]byte, error) {
+	obj, err := decode(t.call.Resource.Kind, record)
+	if err != nil {
+		return nil, err
+	}
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		return nil, err
+	}
+	created := accessor.GetCreationTimestamp()
+	if _, untyped := obj.(runtime.Unstructured); untyped {
+		return nil, nil // its times are mere strings
+	}
+	before := time.Since(created.Time)
+	row, columns, err := t.bareRow(ctx, obj)
+	if err != nil || row == nil {
+		return nil, err
+	}
+	after := time.Since(created.Time)
+	shiftTimes(reflect.ValueOf(obj), -furtherBack)
+	old, _, err := t.bareRow(ctx, obj)
+	if err != nil || old == nil || len(old.Cells) != len(row.Cells) || len(columns) != len(row.Cells) {
+		return nil, err
+	}
+	age := -1
+	for i := range row.Cells {
+		switch {
+		case reflect.DeepEqual(row.Cells[i], old.Cells[i]):
+		case columns[i].Name == "Age" && (row.Cells[i] == duration.HumanDuration(before) || row.Cells[i] == duration.HumanDuration(after)):
+			age = i
+		default:
+			return nil, nil
+		}
+	}
+	return encodeRow(row, age, created.Unix())
+}
+
+// bareRow returns the row of an object, with its columns; nil when its kind's tables are not one row for each object.
+func (t *tableWriter) bareRow(ctx context.Context, obj runtime.Object) (*metav1.TableRow, []metav1.TableColumnDefinition, error) {
+	list := t.call.Resource.NewList()
+	if err := meta.SetList(list, []runtime.Object{obj}); err != nil {
+		return nil, nil, err
+	}
+	table, err := t.call.Resource.Table(ctx, list, &metav1.TableOptions{})
+	if err != nil || len(table.Rows) != 1 {
+		return nil, nil, err
+	}
+	return &table.Rows[0], table.ColumnDefinitions, nil
+}
+
+// encodeRow encodes a row to keep; age is which cell has the age, -1 for none.
+func encodeRow(row *metav1.TableRow, age int, created int64) ([]byte, error) {
+	b := binary.LittleEndian.AppendUint64(nil, uint64(created))
+	b = append(b, 0, 0, 0, 0)
+	mark := func() { binary.LittleEndian.PutUint32(b[8:], uint32(len(b)-keptRowHeader)) }
+	b = append(b, `{"cells":[`...)
+	for i, cell := range row.Cells {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if i == age {
+			b = append(b, '"')
+			mark()
+			b = append(b, '"')
+			continue
+		}
+		encoded, err := json.Marshal(cell)
+		if err != nil {
+			return nil, err
+		}
+		b = append(b, encoded...)
+	}
+	b = append(b, ']')
+	if len(row.Conditions) > 0 {
+		encoded, err := json.Marshal(row.Conditions)
+		if err != nil {
+			return nil, err
+		}
+		b = append(append(b, `,"conditions":`...), encoded...)
+	}
+	if age < 0 {
+		mark()
+	}
+	return b, nil
+}
+
+// shiftTimes moves all times in a value that are set.
+func shiftTimes(v reflect.Value, by time.Duration) {
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Interface:
+		if !v.IsNil() {
+			shiftTimes(v.Elem(), by)
+		}
+	case reflect.Struct:
+		shiftStruct(v, by)
+	case reflect.Slice, reflect.Array:
+		if v.Type().Elem().Kind() == reflect.Uint8 {
+			return
+		}
+		for i := range v.Len() {
+			shiftTimes(v.Index(i), by)
+		}
+	case reflect.Map:
+		for _, key := range v.MapKeys() { // values of maps cannot be changed in place
+			value := reflect.New(v.Type().Elem()).Elem()
+			value.Set(v.MapIndex(key))
+			shiftTimes(value, by)
+			v.SetMapIndex(key, value)
+		}
+	}
+}
+
+func shiftStruct(v reflect.Value, by time.Duration) {
+	if v.CanAddr() && v.CanSet() {
+		switch at := v.Addr().Interface().(type) {
+		case *metav1.Time:
+			if !at.IsZero() {
+				at.Time = at.Add(by)
+			}
+			return
+		case *metav1.MicroTime:
+			if !at.IsZero() {
+				at.Time = at.Add(by)
+			}
+			return
+		}
+	}
+	for i := range v.NumField() {
+		if field := v.Field(i); field.CanSet() {
+			shiftTimes(field, by)
+		}
+	}
+}
