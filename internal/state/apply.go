@@ -32,7 +32,7 @@ func (s *State) arrivals(events []store.Event) (arrived []arrival, families *fam
 	for i, e := range events {
 		arrived[i].Event = e
 		if !e.Deleted() {
-			arrived[i].record = s.newRecord(*families, store.KV{Key: e.Key, Value: e.Value, Revision: e.Revision})
+			arrived[i].record = s.newRecord(*families, store.KV(e))
 		}
 	}
 	return arrived, families
