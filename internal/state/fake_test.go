@@ -26,6 +26,7 @@ type fakeStore struct {
 	questions atomic.Int64
 	onAsk     func() // called within Revision, before the revision is read
 	onRange   func(store.RangeOptions)
+	maxPage   int // the most bytes of values that a page may have; 0 means any number
 }
 
 func newFakeStore() *fakeStore { return &fakeStore{revision: 1, changed: make(chan struct{})} }
@@ -120,6 +121,7 @@ func (f *fakeStore) Range(ctx context.Context, o store.RangeOptions) (store.Page
 	case o.Revision < f.compacted:
 		return store.Page{}, store.ErrCompacted
 	}
+	size := 0
 	for _, kv := range f.contents(o.Prefix, page.Revision) {
 		if kv.Key < o.From {
 			continue
@@ -130,6 +132,9 @@ func (f *fakeStore) Range(ctx context.Context, o store.RangeOptions) (store.Page
 		}
 		kv.Value = bytes.Clone(kv.Value)
 		page.KVs = append(page.KVs, kv)
+		if size += len(kv.Value); f.maxPage > 0 && size > f.maxPage {
+			return store.Page{}, store.ErrTooLarge
+		}
 	}
 	return page, nil
 }

@@ -32,24 +32,44 @@ func (s *State) load(ctx context.Context) error {
 	}
 }
 
+// pageBytes is about how large a page of the load may become: the store holds it in memory as a whole, and a store behind a
+// connection refuses what does not fit into one message.
+const pageBytes = 16 << 20
+
 // readAll reads all records at the store's newest revision, in the order of their keys. The values of one page are parsed
-// while the next page is fetched.
+// while the next page is fetched. Pages have PageSize keys, fewer where values are large.
 func (s *State) readAll(ctx context.Context, fs families) ([]*Record, int64, error) {
 	p := s.newParser(fs)
 	defer p.wait()
 	options := store.RangeOptions{Prefix: s.options.Prefix, Limit: s.options.PageSize}
 	for {
 		page, err := s.options.Store.Range(ctx, options)
+		if errors.Is(err, store.ErrTooLarge) && options.Limit > 1 {
+			options.Limit /= 2
+			continue
+		}
 		if err != nil {
 			return nil, 0, err
 		}
 		p.add(page.KVs)
+		options.Limit = s.nextLimit(options.Limit, page.KVs)
 		if !page.More || len(page.KVs) == 0 {
 			return p.result(), page.Revision, nil
 		}
 		options.Revision = page.Revision
 		options.From = page.KVs[len(page.KVs)-1].Key + "\x00"
 	}
+}
+
+// nextLimit is how many keys to ask for after a page: as many as would make pageBytes if they are like those in the page, at
+// most twice as many as last time and at most PageSize.
+func (s *State) nextLimit(limit int64, kvs []store.KV) int64 {
+	bytes := int64(1)
+	for i := range kvs {
+		bytes += int64(len(kvs[i].Key) + len(kvs[i].Value))
+	}
+	fitting := int64(len(kvs)) * pageBytes / bytes
+	return max(1, min(fitting, 2*limit, s.options.PageSize))
 }
 
 // parser turns pages of keys into records, on all cores.

@@ -90,7 +90,7 @@ type Options struct {
 	EncodingBytes int64
 	// Logger is told when the store is lost, found again and loaded; nil means silence.
 	Logger *slog.Logger
-	// PageSize is how many keys one Range asks for while loading. 0 means 1000.
+	// PageSize is how many keys one Range asks for at most while loading. 0 means 1000.
 	PageSize int64
 }
 

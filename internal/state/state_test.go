@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -125,6 +126,53 @@ func TestLoadsInPagesAndFollows(t *testing.T) {
 	later := atLeast(t, s, f.put("/elsewhere", []byte("y")))
 	sameContents(t, f, later)
 	sameContents(t, f, first)
+}
+
+// A store that hands over only so many bytes at a time is asked for smaller pages, and for larger ones again after the large
+// values.
+func TestLoadsWhatIsTooLargeForOnePage(t *testing.T) {
+	t.Parallel()
+	f := newFakeStore()
+	f.maxPage = 3000
+	for i := range 40 {
+		size := 10
+		if i >= 10 && i < 20 {
+			size = 2000
+		}
+		f.put(pod(i), append([]byte("node1 "), make([]byte, size)...))
+	}
+	var limits []int64
+	f.onRange = func(o store.RangeOptions) { limits = append(limits, o.Limit) }
+	s := start(t, f, func(o *Options) { o.PageSize = 16 })
+	synced(t, s)
+	sameContents(t, f, s.Snapshot())
+	if least, last := slices.Min(limits), limits[len(limits)-1]; least != 1 || last <= 1 {
+		t.Errorf("pages of %v keys were asked for", limits)
+	}
+
+	f = newFakeStore()
+	f.maxPage = 3000
+	f.put(pod(1), make([]byte, 4000))
+	s = New(Options{Store: f, Prefix: "/registry/"})
+	if err := s.load(within(t)); !errors.Is(err, store.ErrTooLarge) {
+		t.Errorf("with a value that does not fit: %v", err)
+	}
+}
+
+func TestPagesOfTheLoadAreBounded(t *testing.T) {
+	t.Parallel()
+	s := New(Options{Store: newFakeStore()})
+	large := make([]byte, 1<<20)
+	page := make([]store.KV, 100)
+	for i := range page {
+		page[i] = store.KV{Key: pod(i), Value: large}
+	}
+	if got := s.nextLimit(1000, page); got != 15 {
+		t.Errorf("after values of 1 MiB, %d keys are asked for", got)
+	}
+	if got := s.nextLimit(15, []store.KV{{Key: "k", Value: []byte("v")}}); got != 30 {
+		t.Errorf("after a small value, %d keys are asked for, want twice as many as before", got)
+	}
 }
 
 func TestEmptyBeforeTheFirstLoad(t *testing.T) {

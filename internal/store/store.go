@@ -113,7 +113,7 @@ type Store interface {
 	Get(ctx context.Context, key string) (KV, error)
 
 	// Range returns one page of keys. ErrCompacted when opts.Revision is no longer kept, ErrFutureRevision when it does not
-	// exist yet.
+	// exist yet. ErrTooLarge when the page is larger than the store can hand over at once: a smaller Limit may help.
 	Range(ctx context.Context, opts RangeOptions) (Page, error)
 
 	// Put writes value (never nil) if the key's revision is still expect, where 0 means that the key must not exist, and

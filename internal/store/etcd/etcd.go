@@ -38,6 +38,10 @@ const (
 
 	// requestTimeout ends a request whose context would let it wait for ever.
 	requestTimeout = 30 * time.Second
+
+	// maxAnswerBytes is the largest answer that is read. gRPC's own limit of 4 MiB is less than what a cluster with a raised
+	// --max-request-bytes keeps under one key; a page beyond this one is asked for again in smaller parts.
+	maxAnswerBytes = 128 << 20
 )
 
 // Options configure Open. They are kube-apiserver's --etcd-... flags; the key prefix is the caller's business.
@@ -158,7 +162,7 @@ func request[Req, Resp any](s *Store, call func(context.Context, *Req, ...grpc.C
 		}
 		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 		defer cancel()
-		return call(ctx, req)
+		return call(ctx, req, grpc.MaxCallRecvMsgSize(maxAnswerBytes))
 	}
 }
 

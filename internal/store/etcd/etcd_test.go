@@ -134,6 +134,22 @@ func TestBadOptions(t *testing.T) {
 	}
 }
 
+// Answers beyond gRPC's usual limit of 4 MiB are read.
+func TestLargePage(t *testing.T) {
+	t.Parallel()
+	direct, address := server(t, tempDir(t), 0)
+	value := make([]byte, 1<<20)
+	for i := range 6 {
+		if _, err := direct.Put(t.Context(), fmt.Sprintf("/l/%d", i), value, 0, store.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page, err := open(t, address).Range(t.Context(), store.RangeOptions{Prefix: "/l/"})
+	if err != nil || len(page.KVs) != 6 {
+		t.Errorf("Range: %d keys, %v", len(page.KVs), err)
+	}
+}
+
 func TestNoSpace(t *testing.T) {
 	t.Parallel()
 	const quota = 24 << 20
