@@ -9,7 +9,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
@@ -30,14 +29,10 @@ func (a *API) create(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	var options metav1.CreateOptions
-	if err := c.parameters(&options); err != nil {
+	options, err := c.createOptions()
+	if err != nil {
 		return err
 	}
-	if errs := metav1validation.ValidateCreateOptions(&options); len(errs) > 0 {
-		return apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "CreateOptions"}, "", errs)
-	}
-	options.TypeMeta = optionsType("CreateOptions")
 	obj, err := c.decodeBody(ctx, options.FieldValidation)
 	if err != nil {
 		return err
@@ -59,15 +54,11 @@ func (a *API) create(ctx context.Context, c *Call) error {
 	if c.storage() != nil {
 		createObject = a.createElsewhere
 	}
-	created, err := createObject(ctx, c, obj, &options)
+	created, err := createObject(ctx, c, obj, options)
 	if err != nil {
 		return err
 	}
 	return a.respond(ctx, c, out, http.StatusCreated, created)
-}
-
-func optionsType(name string) metav1.TypeMeta {
-	return metav1.TypeMeta{APIVersion: metav1.SchemeGroupVersion.String(), Kind: name}
 }
 
 // nameAttempts is how many generated names are tried (upstream's maxNameGenerationCreateAttempts).

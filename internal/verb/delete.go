@@ -13,7 +13,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/utils/ptr"
@@ -64,11 +63,8 @@ func (c *Call) deleteOptions(ctx context.Context) (*metav1.DeleteOptions, error)
 	if err != nil {
 		return nil, err
 	}
-	if errs := metav1validation.ValidateDeleteOptions(options); len(errs) > 0 {
-		return nil, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "DeleteOptions"}, "", errs)
-	}
 	options.TypeMeta = optionsType("DeleteOptions")
-	return options, nil
+	return options, invalidOptions(options.Kind, metav1validation.ValidateDeleteOptions(options))
 }
 
 func (c *Call) decodeDeleteOptions(body []byte, options *metav1.DeleteOptions) error {

@@ -16,7 +16,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/storage"
 
 	"github.com/kayak-k8s/kayak/internal/state"
@@ -71,8 +70,8 @@ func (c *Call) listOptions() (*metainternalversion.ListOptions, error) {
 	}
 	options.Watch = options.Watch || c.Info.Verb == "watch" // the deprecated paths have the verb in them
 	metainternalversion.SetListOptionsDefaults(options, true)
-	if errs := metainternalversionvalidation.ValidateListOptions(options, true); len(errs) > 0 {
-		return nil, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "ListOptions"}, "", errs)
+	if err := invalidOptions("ListOptions", metainternalversionvalidation.ValidateListOptions(options, true)); err != nil {
+		return nil, err
 	}
 	if options.FieldSelector != nil {
 		selector, err := options.FieldSelector.Transform(c.Resource.FieldLabel)

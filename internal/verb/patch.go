@@ -13,7 +13,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -55,17 +54,14 @@ func (a *API) patch(ctx context.Context, c *Call) error {
 	if p.body, err = c.readBody(ctx); err != nil {
 		return err
 	}
-	var options metav1.PatchOptions
-	if err := c.parameters(&options); err != nil {
+	options, err := c.patchOptions(p.typ)
+	if err != nil {
 		return err
-	}
-	if errs := metav1validation.ValidatePatchOptions(&options, p.typ); len(errs) > 0 {
-		return apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "PatchOptions"}, "", errs)
 	}
 	if err := p.checkSyntax(); err != nil {
 		return err
 	}
-	p.options = &options
+	p.options = options
 	return a.change(ctx, c, out, &change{
 		next: p.next, applies: p.applies(),
 		options: &metav1.UpdateOptions{

@@ -8,7 +8,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -31,14 +30,10 @@ func (a *API) update(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	var options metav1.UpdateOptions
-	if err := c.parameters(&options); err != nil {
+	options, err := c.updateOptions()
+	if err != nil {
 		return err
 	}
-	if errs := metav1validation.ValidateUpdateOptions(&options); len(errs) > 0 {
-		return apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "UpdateOptions"}, "", errs)
-	}
-	options.TypeMeta = optionsType("UpdateOptions")
 	obj, err := c.decodeBody(ctx, options.FieldValidation)
 	if err != nil {
 		return err
@@ -56,7 +51,7 @@ func (a *API) update(ctx context.Context, c *Call) error {
 	dedupOwners(ctx, obj, duplicateOwnersWarning)
 	change := &change{
 		next:    func(runtime.Object) (runtime.Object, error) { return obj.DeepCopyObject(), nil },
-		options: &options,
+		options: options,
 	}
 	if uid := accessor.GetUID(); uid != "" {
 		change.preconditions = &metav1.Preconditions{UID: &uid}

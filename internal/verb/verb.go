@@ -16,8 +16,6 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
@@ -98,18 +96,6 @@ func (a *API) Serve(c *Call) error {
 
 // writeTimeout bounds one write, body and all, as upstream's requestTimeoutUpperBound does.
 const writeTimeout = 34 * time.Second
-
-// parameters decodes the query into options.
-func (c *Call) parameters(options runtime.Object) error {
-	if c.Request.URL.RawQuery == "" {
-		return nil
-	}
-	err := metainternalversion.ParameterCodec.DecodeParameters(c.Request.URL.Query(), metav1.SchemeGroupVersion, options)
-	if err != nil {
-		return apierrors.NewBadRequest(err.Error())
-	}
-	return nil
-}
 
 // face is the kind of the bodies: that of the resource, unless the subresource has one of its own.
 func (c *Call) face() *kind.Resource {
