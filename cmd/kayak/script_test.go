@@ -34,6 +34,7 @@ import (
 //	kill-server             end it with SIGKILL
 //	fetch URL               GET without credentials, trusting $WORK/data/ca.crt: the whole answer is stdout
 //	await FILE REGEXP       wait until the file, which something in the background writes, matches
+//	transcript FILE         run the kubectl commands in the file, which must say what they said to kube-apiserver
 //	modes PATH...           the modes of files and directories, as in "0600 data/ca.key", are stdout
 //
 // and the condition [root]: the tests are run by the superuser.
@@ -65,6 +66,7 @@ func TestScripts(t *testing.T) {
 			"fetch":       positive(cmdFetch),
 			"await":       positive(cmdAwait),
 			"modes":       positive(cmdModes),
+			"transcript":  positive(cmdTranscript),
 			"explain-all": positive(cmdExplainAll),
 		},
 	})
