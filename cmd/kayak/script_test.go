@@ -33,7 +33,8 @@ import (
 //	                        script does the same
 //	kill-server             end it with SIGKILL
 //	fetch URL               GET without credentials, trusting $WORK/data/ca.crt: the whole answer is stdout
-//	await FILE REGEXP       wait until the file, which something in the background writes, matches
+//	curl ...                a little of the program of that name (curl_test.go)
+//	await FILE REGEXP [VAR] wait until the file, which something in the background writes, matches; VAR becomes the first group
 //	transcript FILE         run the kubectl commands in the file, which must say what they said to kube-apiserver
 //	modes PATH...           the modes of files and directories, as in "0600 data/ca.key", are stdout
 //
@@ -63,6 +64,7 @@ func TestScripts(t *testing.T) {
 			"serve":       positive(cmdServe),
 			"stop-server": positive(cmdStopServer),
 			"kill-server": positive(cmdKillServer),
+			"curl":        cmdCurl,
 			"fetch":       positive(cmdFetch),
 			"await":       positive(cmdAwait),
 			"modes":       positive(cmdModes),
@@ -185,8 +187,8 @@ func cmdFetch(ts *testscript.TestScript, args []string) error {
 }
 
 func cmdAwait(ts *testscript.TestScript, args []string) error {
-	if len(args) != 2 {
-		return errors.New("usage: await FILE REGEXP")
+	if len(args) != 2 && len(args) != 3 {
+		return errors.New("usage: await FILE REGEXP [VAR]")
 	}
 	pattern, err := regexp.Compile("(?m)" + args[1])
 	if err != nil {
@@ -195,7 +197,10 @@ func cmdAwait(ts *testscript.TestScript, args []string) error {
 	var content []byte
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		content, err = os.ReadFile(ts.MkAbs(args[0]))
-		if err == nil && pattern.Match(content) {
+		if match := pattern.FindSubmatch(content); err == nil && match != nil {
+			if len(args) == 3 {
+				ts.Setenv(args[2], string(match[1]))
+			}
 			return nil
 		}
 	}
