@@ -83,6 +83,8 @@ type outcome struct {
 // at something outdated. With dryRun nothing is written.
 func (a *API) commit(ctx context.Context, k *kind.Kind, key string, dryRun bool, step step) (outcome, error) {
 	cur := a.current(key)
+	var turn *turn
+	defer func() { turn.end() }()
 	for {
 		if err := ctx.Err(); err != nil {
 			return outcome{}, err
@@ -93,6 +95,12 @@ func (a *API) commit(ctx context.Context, k *kind.Kind, key string, dryRun bool,
 		}
 		var doubtful *stepError
 		switch {
+		case conflict != nil && turn == nil:
+			turn = a.turns.take(ctx, key)
+			var reloadErr error
+			if cur, reloadErr = a.reload(ctx, key); reloadErr != nil {
+				return outcome{}, reloadErr
+			}
 		case conflict != nil && conflict.Current == nil:
 			cur = current{fresh: true}
 		case conflict != nil:

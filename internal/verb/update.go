@@ -53,6 +53,7 @@ func (a *API) update(ctx context.Context, c *Call) error {
 		next:    func(runtime.Object) (runtime.Object, error) { return obj.DeepCopyObject(), nil },
 		options: options,
 	}
+	change.version = accessor.GetResourceVersion()
 	if uid := accessor.GetUID(); uid != "" {
 		change.preconditions = &metav1.Preconditions{UID: &uid}
 	}
@@ -66,6 +67,8 @@ type change struct {
 	next          func(existing runtime.Object) (runtime.Object, error)
 	preconditions *metav1.Preconditions
 	options       *metav1.UpdateOptions
+	// version is the resourceVersion that the client has seen, as it says; "" when it does not say, or a patch says it.
+	version string
 	// applies says that next applies a configuration: it keeps the managed fields itself, and the write may create the object
 	// whatever the kind's strategy says.
 	applies bool
@@ -189,6 +192,9 @@ func (a *API) updateByChange(ctx context.Context, c *Call, ch *change, existing 
 	if err := checkPreconditions(ch.preconditions, c, c.key(a.Root), existing); err != nil {
 		return decision{}, err
 	}
+	if err := c.checkSeen(ch.version, existing); err != nil {
+		return decision{}, err
+	}
 	shown, err := c.viewWithFields(existing)
 	if err != nil {
 		return decision{}, err
@@ -273,6 +279,20 @@ func (c *Call) unview(next, existing runtime.Object) (runtime.Object, error) {
 }
 
 const modified = "the object has been modified; please apply your changes to the latest version and try again"
+
+// checkSeen refuses early, before the work of tracking fields and of admission, what checkVersion would refuse after it: most
+// updates of an object with many writers end here.
+func (c *Call) checkSeen(version string, existing runtime.Object) error {
+	old, err := meta.Accessor(existing)
+	if err != nil {
+		return err
+	}
+	seen, _, err := parseRevision(version)
+	if err != nil || seen == 0 || version == old.GetResourceVersion() {
+		return nil
+	}
+	return apierrors.NewConflict(c.Resource.GroupResource(), c.Info.Name, errors.New(modified))
+}
 
 // checkVersion is optimistic concurrency: a writer that names a resourceVersion must have seen the newest one. One that names
 // none writes whatever is there, where the kind allows it.

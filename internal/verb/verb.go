@@ -50,6 +50,8 @@ type API struct {
 	DeleteCollectionWorkers int
 	// Stopping is closed when the server begins to stop: watches end.
 	Stopping <-chan struct{}
+
+	turns turns
 }
 
 // Call is one request for one resource.
