@@ -259,3 +259,33 @@ func TestBodyThatNeverEnds(t *testing.T) {
 		t.Fatalf("answer %d %s", response.StatusCode, text)
 	}
 }
+
+// An update that changes nothing writes nothing, unless what is stored is in a form that would not be stored today.
+func TestUpdateRenewsStoredForm(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, nil)
+	const path = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers/h"
+	const key = root + "horizontalpodautoscalers/default/h"
+	old := `{"kind":"HorizontalPodAutoscaler","apiVersion":"autoscaling/v1","metadata":{"name":"h","namespace":"default","uid":"u",` +
+		`"creationTimestamp":"2020-01-01T00:00:00Z"},"spec":{"maxReplicas":3,"minReplicas":1,"scaleTargetRef":{"kind":"Deployment","name":"d"}}}`
+	revision, err := f.Store.Put(t.Context(), key, []byte(old), 0, store.PutOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.catchUp(t)
+	body := f.do(t, "GET", path, "", "").Body.String()
+	for round, want := range []int64{revision + 1, revision + 1} {
+		if w := f.do(t, "PUT", path, "application/json", body); w.Code != http.StatusOK {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		f.catchUp(t)
+		body = f.do(t, "GET", path, "", "").Body.String()
+		stored, err := f.Store.Get(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stored.Revision != want || !strings.HasPrefix(string(stored.Value), "k8s\x00") {
+			t.Errorf("round %d: revision %d, want %d: %q", round, stored.Revision, want, stored.Value)
+		}
+	}
+}
