@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,7 +16,11 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 )
 
 // Every write that was acknowledged before kill -9 is there after it, unchanged, and nothing is there in half.
@@ -74,6 +79,84 @@ func TestAcknowledgedWritesSurviveKill(t *testing.T) {
 		}
 	}
 	t.Logf("killed after %d acknowledged creates; %d objects stored", len(acknowledged), len(stored))
+}
+
+// The same for every way to write: after kill -9 each object is what its only writer was told last, or what the write that was
+// under way makes of it.
+func TestEveryWaySurvivesKill(t *testing.T) {
+	t.Parallel()
+	const writers, most = 8, 400
+	dir := t.TempDir()
+	p := serve(t, dir)
+	maps := p.client(t).CoreV1().ConfigMaps("default")
+	var acknowledged atomic.Int64
+	killAt := most/2 + rand.Int64N(most/2)
+	reached := make(chan struct{})
+	ctx, cancel := context.WithCancel(deadline(t))
+	told, underWay := make([]string, writers), make([]string, writers)
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				value, write := nextWrite(maps, fmt.Sprintf("w%d", w), i)
+				underWay[w] = value
+				if write(ctx) != nil {
+					return // killed
+				}
+				told[w] = value
+				if acknowledged.Add(1) == killAt {
+					close(reached)
+				}
+			}
+		})
+	}
+	<-reached
+	p.kill(t)
+	cancel()
+	wg.Wait()
+
+	p = serve(t, dir)
+	maps = p.client(t).CoreV1().ConfigMaps("default")
+	for w := range writers {
+		got, err := maps.Get(deadline(t), fmt.Sprintf("w%d", w), metav1.GetOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			t.Fatal(err)
+		}
+		if value := got.Data["value"]; value != told[w] && value != underWay[w] {
+			t.Errorf("object %d holds %q, its writer was told %q and was at %q", w, value, told[w], underWay[w])
+		}
+	}
+}
+
+// nextWrite is the write of a round, and the value that the object has after it: a create, an update, patches, a delete, and again.
+func nextWrite(maps typedcorev1.ConfigMapInterface, name string, round int) (value string, write func(context.Context) error) {
+	value = fmt.Sprintf("%s-%d", name, round)
+	object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: map[string]string{"value": value}}
+	switch round % 5 {
+	case 0:
+		return value, func(ctx context.Context) error {
+			_, err := maps.Create(ctx, object, metav1.CreateOptions{})
+			return err
+		}
+	case 1:
+		return value, func(ctx context.Context) error {
+			_, err := maps.Update(ctx, object, metav1.UpdateOptions{})
+			return err
+		}
+	case 2:
+		return value, func(ctx context.Context) error {
+			patch := fmt.Appendf(nil, `{"data":{"value":%q}}`, value)
+			_, err := maps.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
+			return err
+		}
+	case 3:
+		return value, func(ctx context.Context) error {
+			config := applycorev1.ConfigMap(name, "default").WithData(object.Data)
+			_, err := maps.Apply(ctx, config, metav1.ApplyOptions{FieldManager: "m", Force: true})
+			return err
+		}
+	}
+	return "", func(ctx context.Context) error { return maps.Delete(ctx, name, metav1.DeleteOptions{}) }
 }
 
 func bigConfigMap(name string) *corev1.ConfigMap {
