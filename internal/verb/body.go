@@ -69,17 +69,9 @@ func warns(fieldValidation string) bool {
 	return fieldValidation == "" || fieldValidation == metav1.FieldValidationWarn
 }
 
-// decodeBody reads the body as an object of the resource, in the hub version with defaults. A body without kind or apiVersion
+// decodeBody decodes a body as an object of the resource, in the hub version with defaults. A body without kind or apiVersion
 // is taken for what the path says.
-func (c *Call) decodeBody(ctx context.Context, fieldValidation string) (runtime.Object, error) {
-	media, err := wire.BodyMedia(c.Request)
-	if err != nil {
-		return nil, err
-	}
-	body, err := c.readBody(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (c *Call) decodeBody(ctx context.Context, media wire.Media, body []byte, fieldValidation string) (runtime.Object, error) {
 	serializer, err := c.serializer(media, fieldValidation)
 	if err != nil {
 		return nil, err
