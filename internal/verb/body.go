@@ -78,6 +78,9 @@ func (c *Call) decodeBody(ctx context.Context, media wire.Media, body []byte, fi
 	}
 	face := c.face()
 	gvk := face.GVK()
+	if err := checkQuantities(face, media, body); err != nil {
+		return nil, c.decodeError(err, &gvk, body)
+	}
 	empty := face.New()
 	obj, got, err := face.Codec.Serializer.DecoderToVersion(serializer, face.Codec.Hub).Decode(body, &gvk, empty)
 	if err != nil {
