@@ -1,6 +1,7 @@
 package verb
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -78,6 +79,11 @@ func (c *Call) decodeBody(ctx context.Context, media wire.Media, body []byte, fi
 	}
 	face := c.face()
 	gvk := face.GVK()
+	if media == wire.Protobuf {
+		if err := checkNesting(bytes.TrimPrefix(body, []byte("k8s\x00"))); err != nil {
+			return nil, c.decodeError(err, &gvk, body)
+		}
+	}
 	if err := checkQuantities(face, media, body); err != nil {
 		return nil, c.decodeError(err, &gvk, body)
 	}

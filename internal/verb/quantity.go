@@ -27,8 +27,6 @@ const (
 	// maxExponentDigits and maxQuantity bound a quantity: 10^9999 is compared in microseconds.
 	maxExponentDigits = 4
 	maxQuantity       = 1000
-	// maxNesting is what the decoders take; deeper bodies are left to them to refuse.
-	maxNesting = 10000
 )
 
 var errQuantity = errors.New("quantities must have no more than " + strconv.Itoa(maxExponentDigits) +
