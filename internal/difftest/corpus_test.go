@@ -24,7 +24,8 @@ type exchange struct {
 	saves   [][2]string // name, path
 	coding  string      // of the body: "", "protobuf" or "base64"
 	pad     int
-	events  int // 0: all
+	repeat  string // what ${repeat} in the body stands for
+	events  int    // 0: all
 	differs string
 
 	answer string // of kube-apiserver
@@ -102,6 +103,11 @@ func (x *exchange) direct(line string) (err error) {
 		x.differs = value
 	case "pad":
 		x.pad, err = strconv.Atoi(value)
+	case "repeat":
+		times, text, _ := strings.Cut(value, " ")
+		var n int
+		n, err = strconv.Atoi(times)
+		x.repeat = strings.Repeat(text, n)
 	case "events":
 		x.events, err = strconv.Atoi(value)
 	default:

@@ -223,6 +223,7 @@ func (m *masker) encodeBody(x *exchange) ([]byte, error) {
 	if x.pad > 0 {
 		text = strings.ReplaceAll(text, "${pad}", strings.Repeat("x", x.pad))
 	}
+	text = strings.ReplaceAll(text, "${repeat}", x.repeat)
 	switch x.coding {
 	case "base64":
 		return base64.StdEncoding.DecodeString(text)

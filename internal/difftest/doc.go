@@ -28,6 +28,7 @@
 //	@body protobuf       the body is JSON here and Kubernetes' protobuf on the wire
 //	@body base64         the body is in base64
 //	@pad N               ${pad} in the body stands for N letters
+//	@repeat N TEXT       ${repeat} in the body stands for N times the text
 //	@events N            hang up after N events; without it an answer is read to its end
 //	@differs REASON      kayak means to answer something else: what follows "--- kayak", after the answer
 //

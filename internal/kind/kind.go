@@ -77,6 +77,8 @@ type Kind struct {
 
 	// ReturnDeleted answers a delete with the object, not with a Status.
 	ReturnDeleted bool
+	// NoUnsafeDelete refuses to delete an object that cannot be read, even if the options ask for it.
+	NoUnsafeDelete bool
 	// EventTTL lets objects disappear after the server's event TTL.
 	EventTTL bool
 	// KeepWhileUpdating, when set, can keep an update that empties the finalizers of a terminating object from removing it.

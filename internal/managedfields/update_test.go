@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	definitions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/fuzzer"
 	"k8s.io/apimachinery/pkg/api/apitesting/fuzzer"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -71,9 +72,6 @@ func subjects(t testing.TB, tracker *Tracker) []subject {
 	for _, k := range table.Kinds() {
 		for _, version := range k.Versions {
 			r := table.Resource(k.Group, version, k.Resource)
-			if _, ok := r.Codec.Convertor.(*runtime.Scheme); !ok || r.Codec.Convertor != runtime.ObjectConvertor(legacyscheme.Scheme) {
-				continue
-			}
 			list = append(list, subject{resource: r})
 			for _, sub := range k.Subresources {
 				if sub.View == nil && sub.Storage == nil && sub.Face == nil {
@@ -96,7 +94,8 @@ type changer struct {
 
 func newChanger(seed int64) *changer {
 	c := &changer{Rand: rand.New(rand.NewSource(seed))}
-	c.fill = fuzzer.FuzzerFor(apitesting.FuzzerFuncs, rand.NewSource(seed), legacyscheme.Codecs).NumElements(0, 2)
+	funcs := fuzzer.MergeFuzzerFuncs(apitesting.FuzzerFuncs, definitions.Funcs)
+	c.fill = fuzzer.FuzzerFor(funcs, rand.NewSource(seed), legacyscheme.Codecs).NumElements(0, 2)
 	c.odd = c.Intn(8) == 0
 	return c
 }

@@ -31,6 +31,9 @@ func (p *patcher) applyConfiguration(existing runtime.Object, exists bool) (runt
 	if err := yaml.Unmarshal(p.body, &configuration.Object); err != nil {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
 	}
+	if err := checkPatchedQuantities(p.call.face(), p.body, configuration.Object); err != nil {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+	}
 	force := p.options.Force != nil && *p.options.Force
 	obj, err := manager.Apply(existing, configuration, p.options.FieldManager, force)
 	if err != nil {

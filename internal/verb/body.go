@@ -1,6 +1,7 @@
 package verb
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -69,23 +70,23 @@ func warns(fieldValidation string) bool {
 	return fieldValidation == "" || fieldValidation == metav1.FieldValidationWarn
 }
 
-// decodeBody reads the body as an object of the resource, in the hub version with defaults. A body without kind or apiVersion
+// decodeBody decodes a body as an object of the resource, in the hub version with defaults. A body without kind or apiVersion
 // is taken for what the path says.
-func (c *Call) decodeBody(ctx context.Context, fieldValidation string) (runtime.Object, error) {
-	media, err := wire.BodyMedia(c.Request)
-	if err != nil {
-		return nil, err
-	}
-	body, err := c.readBody(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (c *Call) decodeBody(ctx context.Context, media wire.Media, body []byte, fieldValidation string) (runtime.Object, error) {
 	serializer, err := c.serializer(media, fieldValidation)
 	if err != nil {
 		return nil, err
 	}
 	face := c.face()
 	gvk := face.GVK()
+	if media == wire.Protobuf {
+		if err := checkNesting(bytes.TrimPrefix(body, []byte("k8s\x00"))); err != nil {
+			return nil, c.decodeError(err, &gvk, body)
+		}
+	}
+	if err := checkQuantities(face, media, body); err != nil {
+		return nil, c.decodeError(err, &gvk, body)
+	}
 	empty := face.New()
 	obj, got, err := face.Codec.Serializer.DecoderToVersion(serializer, face.Codec.Hub).Decode(body, &gvk, empty)
 	if err != nil {

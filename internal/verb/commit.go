@@ -46,7 +46,7 @@ func (cur current) object(k *kind.Kind) (runtime.Object, error) {
 	}
 	obj, err := k.Decode(cur.value, cur.revision)
 	if err != nil {
-		return nil, apierrors.NewInternalError(err)
+		return nil, &undecodable{cur.revision, err}
 	}
 	return obj, nil
 }

@@ -29,11 +29,19 @@ func (a *API) create(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
+	media, err := wire.BodyMedia(c.Request)
+	if err != nil {
+		return err
+	}
+	body, err := c.readBody(ctx)
+	if err != nil {
+		return err
+	}
 	options, err := c.createOptions()
 	if err != nil {
 		return err
 	}
-	obj, err := c.decodeBody(ctx, options.FieldValidation)
+	obj, err := c.decodeBody(ctx, media, body, options.FieldValidation)
 	if err != nil {
 		return err
 	}

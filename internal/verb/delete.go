@@ -33,12 +33,19 @@ func (a *API) delete(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
+	if wantsUnsafe(options) {
+		status, err := a.unsafeDelete(ctx, c, options)
+		if err != nil {
+			return err
+		}
+		return a.respond(ctx, c, out, http.StatusOK, status)
+	}
 	if err := c.beforeDelete(ctx, options); err != nil {
 		return err
 	}
 	obj, deleted, err := a.deleteObject(ctx, c, c.Info.Name, options)
 	if err != nil {
-		return storeError(err, c)
+		return storeError(a.corrupt(err, c.key(a.Root)), c)
 	}
 	code := http.StatusOK
 	//lint:ignore SA1019 clients still send orphanDependents

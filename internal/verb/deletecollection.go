@@ -29,6 +29,9 @@ func (a *API) deleteCollection(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
+	if err := refuseUnsafe(options); err != nil {
+		return err
+	}
 	if err := c.beforeDelete(ctx, options); err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ func (a *API) get(ctx context.Context, c *Call) error {
 	if out.Shape != wire.Whole || c.face() != c.Resource {
 		obj, err := decode(c.Resource.Kind, record)
 		if err != nil {
-			return err
+			return a.corrupt(err, record.Key)
 		}
 		if obj, err = c.view(obj); err != nil {
 			return err
@@ -48,7 +48,7 @@ func (a *API) get(ctx context.Context, c *Call) error {
 	}
 	bare, err := item(c.Resource, record, out.Media)
 	if err != nil {
-		return err
+		return a.corrupt(err, record.Key)
 	}
 	body, err := wire.Object(out.Media, c.Resource.GVK(), bare)
 	if err != nil {

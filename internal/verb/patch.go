@@ -161,6 +161,9 @@ func (p *patcher) applyJSON(existing runtime.Object) (runtime.Object, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkQuantities(r, wire.JSON, patched); err != nil {
+		return nil, invalidPatch(string(patched), err)
+	}
 	obj := r.New()
 	err = runtime.DecodeInto(r.Codec.Serializer.DecoderToVersion(serializer, r.Codec.Hub), patched, obj)
 	if err != nil {
@@ -252,6 +255,9 @@ func (p *patcher) applyStrategic(existing runtime.Object) (runtime.Object, error
 	patched, err := strategicpatch.StrategicMergeMapPatch(document, patch, target)
 	if err != nil {
 		return nil, strategicError(err)
+	}
+	if err := checkPatchedQuantities(r, p.body, patched); err != nil {
+		return nil, invalidPatch(fmt.Sprintf("%+v", patch), err)
 	}
 	err = runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(patched, target, strict(p.options.FieldValidation))
 	if err != nil {

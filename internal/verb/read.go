@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -65,7 +64,7 @@ func item(r *kind.Resource, record *state.Record, media wire.Media) ([]byte, err
 func decode(k *kind.Kind, record *state.Record) (runtime.Object, error) {
 	obj, err := k.Decode(record.Value, record.Revision)
 	if err != nil {
-		return nil, apierrors.NewInternalError(err)
+		return nil, &undecodable{record.Revision, err}
 	}
 	return obj, nil
 }

@@ -30,11 +30,19 @@ func (a *API) update(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
+	body, err := c.readBody(ctx)
+	if err != nil {
+		return err
+	}
 	options, err := c.updateOptions()
 	if err != nil {
 		return err
 	}
-	obj, err := c.decodeBody(ctx, options.FieldValidation)
+	media, err := wire.BodyMedia(c.Request) // after the options, unlike in a create: upstream's order
+	if err != nil {
+		return err
+	}
+	obj, err := c.decodeBody(ctx, media, body, options.FieldValidation)
 	if err != nil {
 		return err
 	}

@@ -43,6 +43,7 @@ func (b *builder) coreCluster() []*kind.Kind {
 		Fields:            []kind.Field{{Name: "status.phase", Zero: "Active"}, {Name: "name", Paths: []string{"metadata.name"}}},
 		ReturnDeleted:     true,
 		KeepWhileUpdating: namespaceNotFinalized,
+		NoUnsafeDelete:    true,
 		Terminate:         terminateNamespace,
 		Terminated:        namespaceFinalized,
 		Verbs:             []string{"create", "delete", "get", "list", "patch", "update", "watch"},
