@@ -188,6 +188,7 @@ type scenario struct {
 func scenarios() []scenario {
 	return []scenario{
 		{"start", started},
+		{"watchers", watcherMemory},
 		{"load", load},
 		{"get", get},
 		{"list", list},
