@@ -160,6 +160,7 @@ func (o *serveOptions) run(ctx context.Context, out, errOut io.Writer) error {
 		return errors.Join(err, stop(server))
 	}
 	trim.Program()
+	trim.WhenIdle()
 	select {
 	case <-signals:
 	case err := <-server.Failed():

@@ -115,7 +115,7 @@ func (s *State) newRecord(fs families, kv store.KV) *Record {
 // publish makes the newest tree visible, as that of a revision, and tells everybody who waits for it. State.mu is held.
 func (s *State) publish(revision int64) {
 	s.published.Store(&published{
-		snapshot: &Snapshot{revision: revision, root: s.writing.root},
+		snapshot: &Snapshot{revision: revision, root: s.writing.root, facts: &s.facts},
 		commits:  s.writing.commits,
 	})
 	for i, l := range s.writing.stale {

@@ -68,6 +68,21 @@ func BenchmarkAscend(b *testing.B) {
 	}
 }
 
+// BenchmarkHaving finds one record of 10,000 by a field.
+func BenchmarkHaving(b *testing.B) {
+	s, _ := loadedState(b, 10_000, 100)
+	term := &Term{Field: true, Key: "spec.nodeName", Values: []string{"none"}}
+	b.ReportAllocs()
+	for b.Loop() {
+		s.Snapshot().Spans(pods.Prefix, pods.Prefix, "", func(span Span) bool {
+			for range span.Having(term) {
+				b.Fatal("found")
+			}
+			return true
+		})
+	}
+}
+
 func BenchmarkCount(b *testing.B) {
 	s, keys := loadedState(b, 100_000, 100)
 	b.ReportAllocs()

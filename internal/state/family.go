@@ -167,6 +167,7 @@ func (s *State) AddFamily(def Family) {
 		parse(e.Record)
 		f.log.append(e)
 	})
+	s.facts.Add(1)
 }
 
 // parseAll parses the family's records in a snapshot, and leaves the records as they are.

@@ -1,7 +1,9 @@
 package state
 
 import (
+	"slices"
 	"sort"
+	"strings"
 	"sync/atomic"
 )
 
@@ -34,22 +36,25 @@ func NewSet(pairs []Pair) Set {
 	return Set(out)
 }
 
-// Lookup returns the value of key and whether there is one.
+// Lookup returns the value of key and whether there is one. Most sets are so small that it is faster to go through them all:
+// keys of different lengths are different without looking at them, which a comparison that orders them cannot see.
 func (s Set) Lookup(key string) (string, bool) {
-	lo, hi := 0, len(s)
-	for lo < hi {
-		mid := int(uint(lo+hi) >> 1)
-		if s[mid].Key < key {
-			lo = mid + 1
-		} else {
-			hi = mid
+	if len(s) > fewPairs {
+		i, ok := slices.BinarySearchFunc(s, key, func(p Pair, key string) int { return strings.Compare(p.Key, key) })
+		if !ok {
+			return "", false
 		}
+		return s[i].Value, true
 	}
-	if lo < len(s) && s[lo].Key == key {
-		return s[lo].Value, true
+	for i := range s {
+		if s[i].Key == key {
+			return s[i].Value, true
+		}
 	}
 	return "", false
 }
+
+const fewPairs = 16
 
 // Has reports whether key is in the set.
 func (s Set) Has(key string) bool { _, ok := s.Lookup(key); return ok }

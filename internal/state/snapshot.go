@@ -1,10 +1,13 @@
 package state
 
+import "sync/atomic"
+
 // Snapshot is everything there is at one revision, across all kinds. It is immutable; it keeps alive what it shows, so one
 // should not be held for longer than a read takes. All methods may be called from any number of goroutines.
 type Snapshot struct {
 	revision int64
 	root     *node
+	facts    *atomic.Uint64 // State.facts; nil when there is no state
 }
 
 // Revision is the revision that the snapshot shows.

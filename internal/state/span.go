@@ -1,5 +1,7 @@
 package state
 
+import "sync/atomic"
+
 // Span is a run of neighbouring records of a snapshot, or any records that a caller puts together. Those of a whole leaf of the
 // tree can keep things together: an unchanged list is then a few large pieces of ready bytes, and a change costs one piece.
 // Records must not be changed. A Span keeps its records alive.
@@ -7,6 +9,10 @@ type Span struct {
 	Records []*Record
 	// shared says that Records is what the leaf has of a scope: every reader of that scope finds the same span again.
 	shared bool
+	// leaf is where Records are, from the record at on; facts is the state's. Without them there are no indexes.
+	leaf  *node
+	at    int
+	facts *atomic.Uint64
 }
 
 // Spans calls fn for the spans that together hold what Ascend(prefix, from) visits, in order, until fn returns false. scope is
@@ -15,12 +21,12 @@ type Span struct {
 func (s *Snapshot) Spans(scope, prefix, from string, fn func(Span) bool) {
 	first, end, scopeEnd := max(prefix, from), after(prefix), after(scope)
 	s.root.leaves(first, end, func(leaf *node) bool {
-		all := leaf.between(scope, scopeEnd)
-		some := leaf.between(first, end)
+		_, all := leaf.between(scope, scopeEnd)
+		at, some := leaf.between(first, end)
 		if len(some) == 0 {
 			return true
 		}
-		return fn(Span{Records: some, shared: len(some) == len(all)})
+		return fn(Span{Records: some, shared: len(some) == len(all), leaf: leaf, at: at, facts: s.facts})
 	})
 }
 
@@ -108,8 +114,8 @@ func (n *node) leaves(from, to string, fn func(*node) bool) bool {
 	return true
 }
 
-// between returns the records of a leaf with from <= key < to.
-func (n *node) between(from, to string) []*Record {
+// between returns the records of a leaf with from <= key < to, and where they begin.
+func (n *node) between(from, to string) (int, []*Record) {
 	first, last := 0, len(n.records)
 	if n.low < from {
 		first, _ = n.find(from)
@@ -117,5 +123,6 @@ func (n *node) between(from, to string) []*Record {
 	if to != "" && n.records[last-1].Key >= to {
 		last, _ = n.find(to)
 	}
-	return n.records[min(first, last):last]
+	first = min(first, last)
+	return first, n.records[first:last]
 }

@@ -108,6 +108,7 @@ type State struct {
 	published atomic.Pointer[published]
 	running   atomic.Bool
 	synced    gate
+	facts     atomic.Uint64 // counts when records that are in trees may have got other headers
 	waiters   waiters
 	questions questions
 	always    chan struct{} // closed
@@ -171,7 +172,7 @@ func (s *State) At(revision int64) (*Snapshot, error) {
 	if !ok {
 		return nil, ErrExpired
 	}
-	return &Snapshot{revision: revision, root: root}, nil
+	return &Snapshot{revision: revision, root: root, facts: &s.facts}, nil
 }
 
 // Floor returns the oldest revision that a watch can start after and that At can serve.

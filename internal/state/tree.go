@@ -3,6 +3,7 @@ package state
 import (
 	"slices"
 	"strings"
+	"sync/atomic"
 )
 
 // Widths of the tree. A change copies one node of each level, so wide nodes make changes dear and narrow ones make the
@@ -16,13 +17,14 @@ const (
 // node is one node of a B+tree: all records are in leaves, all leaves are equally deep. The empty tree is nil.
 //
 // Ownership: a node belongs to nobody; any number of trees (snapshots) share it.
-// Invariant: nothing in a node changes once the function that made it has returned.
+// Invariant: nothing in a node but indexes changes once the function that made it has returned.
 // Invariant: exactly one of records and children is set, and it is not empty; keys ascend strictly from left to right.
 type node struct {
 	low      string // the smallest key under the node
 	count    int    // how many records are under the node
 	records  []*Record
 	children []*node
+	indexes  atomic.Pointer[[]*index] // of a leaf, by what was asked for; see Span.Having
 }
 
 func newLeaf(records []*Record) *node {
@@ -39,7 +41,7 @@ func newInner(children []*node) *node {
 
 func (n *node) leaf() bool   { return n.children == nil }
 func (n *node) width() int   { return len(n.records) + len(n.children) }
-func (n *node) bytes() int64 { return 80 + 8*int64(n.width()) }
+func (n *node) bytes() int64 { return 88 + 8*int64(n.width()) }
 
 // find returns where key is in a leaf, or where it would be.
 func (n *node) find(key string) (int, bool) {
@@ -125,7 +127,8 @@ func (n *node) ascend(from, to string, fn func(*Record) bool) bool {
 }
 
 func (n *node) ascendLeaf(from, to string, fn func(*Record) bool) bool {
-	for _, r := range n.between(from, to) {
+	_, some := n.between(from, to)
+	for _, r := range some {
 		if !fn(r) {
 			return false
 		}

@@ -232,6 +232,7 @@ func (p *page) fill(snapshot *state.Snapshot, want *selection, kind, prefix, fro
 	if limit <= 0 {
 		limit = math.MaxInt
 	}
+	term := want.term()
 	snapshot.Spans(kind, prefix, from, func(span state.Span) bool {
 		if p.count == limit {
 			more = true
@@ -242,7 +243,7 @@ func (p *page) fill(snapshot *state.Snapshot, want *selection, kind, prefix, fro
 			p.add(span.First(limit - p.count))
 			return !more
 		}
-		for _, record := range span.Records {
+		for record := range span.Having(term) {
 			if p.count == limit {
 				more = true
 				return false

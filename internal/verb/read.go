@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	operator "k8s.io/apimachinery/pkg/selection"
 
 	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/state"
@@ -85,6 +86,30 @@ func (s *selection) within(r *kind.Resource, root string) (prefix string, exact 
 }
 
 func (s *selection) everything() bool { return s.labels == nil && s.fields == nil }
+
+// term returns a condition that all records that match meet, by which the state can find them; nil when there is none. A
+// selector whose value is empty is not one: fields that are not there match it.
+func (s *selection) term() *state.Term {
+	if s.labels != nil {
+		requirements, _ := s.labels.Requirements()
+		for _, r := range requirements {
+			switch r.Operator() {
+			case operator.Equals, operator.DoubleEquals, operator.In:
+				return &state.Term{Key: r.Key(), Values: r.ValuesUnsorted()}
+			}
+		}
+	}
+	if s.fields == nil {
+		return nil
+	}
+	for _, r := range s.fields.Requirements() {
+		equal := r.Operator == operator.Equals || r.Operator == operator.DoubleEquals
+		if equal && r.Value != "" && r.Field != "metadata.name" && r.Field != "metadata.namespace" {
+			return &state.Term{Field: true, Key: r.Field, Values: []string{r.Value}}
+		}
+	}
+	return nil
+}
 
 func (s *selection) matches(record *state.Record) bool {
 	if record == nil {

@@ -27,19 +27,55 @@ type keptRow []byte
 
 const keptRowHeader = 8 + 4
 
-func (k keptRow) appendTo(b []byte, now time.Time) []byte {
-	created := time.Unix(int64(binary.LittleEndian.Uint64(k)), 0)
-	first := keptRowHeader + int(binary.LittleEndian.Uint32(k[8:]))
-	b = append(b, k[keptRowHeader:first]...)
-	if first < len(k) {
-		b = append(b, duration.HumanDuration(now.Sub(created))...)
+// age is what the row tells about the age at a time, "" when it tells none.
+func (k keptRow) age(now time.Time) string {
+	if k.split() == len(k) {
+		return ""
 	}
-	return append(b, k[first:]...)
+	return duration.HumanDuration(now.Sub(time.Unix(int64(binary.LittleEndian.Uint64(k)), 0)))
 }
 
-// rowMaker returns what makes rows, each followed by a comma: of what is kept, when all rows together take no more than keep
-// bytes, or anew.
-func (t *tableWriter) rowMaker(ctx context.Context, keep int64, records []*state.Record) (func(context.Context, []*state.Record) ([]byte, error), error) {
+// split is where the second piece begins.
+func (k keptRow) split() int { return keptRowHeader + int(binary.LittleEndian.Uint32(k[8:])) }
+
+func (k keptRow) appendTo(b []byte, age string) []byte {
+	split := k.split()
+	b = append(b, k[keptRowHeader:split]...)
+	b = append(b, age...)
+	return append(b, k[split:]...)
+}
+
+// tableRow is a row to be written: kept bytes and what goes between them, or rows that were made for this answer.
+type tableRow struct {
+	kept   keptRow
+	age    string
+	object []byte // JSON
+	made   []byte // rows, each followed by a comma
+}
+
+const (
+	beforeObject = `,"object":`
+	afterObject  = "},"
+)
+
+func (r *tableRow) size() int {
+	if r.kept == nil {
+		return len(r.made)
+	}
+	return len(r.kept) - keptRowHeader + len(r.age) + len(beforeObject) + len(r.object) + len(afterObject)
+}
+
+func (r *tableRow) appendTo(b []byte) []byte {
+	if r.kept == nil {
+		return append(b, r.made...)
+	}
+	b = append(r.kept.appendTo(b, r.age), beforeObject...)
+	return append(append(b, r.object...), afterObject...)
+}
+
+// rowMaker returns what adds the rows of records: of what is kept, when all rows together take no more than keep bytes, or
+// made anew.
+func (t *tableWriter) rowMaker(ctx context.Context, keep int64, records []*state.Record) (func(context.Context, []*state.Record) error, error) {
 	object, err := t.objectForm()
 	if err != nil {
 		return nil, err
@@ -49,19 +85,26 @@ func (t *tableWriter) rowMaker(ctx context.Context, keep int64, records []*state
 		return nil, err
 	}
 	if int64(len(one))*int64(len(records)) > keep {
-		return t.makeRows, nil
+		return t.addMade, nil
 	}
-	return func(ctx context.Context, records []*state.Record) ([]byte, error) {
-		var b []byte
-		now := time.Now()
+	return func(ctx context.Context, records []*state.Record) error {
 		for _, record := range records {
-			var err error
-			if b, err = t.appendRow(ctx, b, record, object, now); err != nil {
-				return nil, err
+			if err := t.addKept(ctx, record, object); err != nil {
+				return err
 			}
 		}
-		return b, nil
+		return nil
 	}, nil
+}
+
+// addMade adds rows that are made for this answer.
+func (t *tableWriter) addMade(ctx context.Context, records []*state.Record) error {
+	rows, err := t.makeRows(ctx, records)
+	if err != nil {
+		return err
+	}
+	t.add(tableRow{made: rows}, len(rows))
+	return nil
 }
 
 // objectForm is the form of the objects in rows, nil for none.
@@ -75,31 +118,33 @@ func (t *tableWriter) objectForm() (*form, error) {
 	return t.call.form(wire.Output{Media: wire.JSON, Shape: wire.MetadataList, Version: t.out.Version})
 }
 
-// appendRow appends the row of one record, and a comma.
-func (t *tableWriter) appendRow(ctx context.Context, b []byte, record *state.Record, object *form, now time.Time) ([]byte, error) {
+// addKept adds the row of one record, if it can be kept of what is kept.
+func (t *tableWriter) addKept(ctx context.Context, record *state.Record, object *form) error {
 	kept, err := record.Encoding("table/row", func() ([]byte, error) { return t.keptRow(ctx, record) })
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if len(kept) == 0 {
-		row, err := t.makeRows(ctx, []*state.Record{record})
-		return append(b, row...), err
+		return t.addMade(ctx, []*state.Record{record})
 	}
-	b = append(keptRow(kept).appendTo(b, now), `,"object":`...)
+	row := tableRow{kept: kept, age: keptRow(kept).age(t.now), object: []byte("null")}
 	if object == nil {
-		return append(b, "null},"...), nil
+		t.add(row, 0)
+		return nil
 	}
-	item, err := object.item(record)
-	if err != nil {
-		return nil, err
+	if row.object, err = object.item(record); err != nil {
+		return err
 	}
-	if t.options.IncludeObject == metav1.IncludeObject {
-		if item, err = wire.Object(wire.JSON, t.call.Resource.GVK(), item); err != nil {
-			return nil, err
-		}
-		item = bytes.TrimSuffix(item, []byte("\n"))
+	if t.options.IncludeObject != metav1.IncludeObject {
+		t.add(row, 0)
+		return nil
 	}
-	return append(append(b, item...), "},"...), nil
+	if row.object, err = wire.Object(wire.JSON, t.call.Resource.GVK(), row.object); err != nil {
+		return err
+	}
+	row.object = bytes.TrimSuffix(row.object, []byte("\n"))
+	t.add(row, len(row.object))
+	return nil
 }
 
 // furtherBack is so long that every age looks different with it.

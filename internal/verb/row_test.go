@@ -29,7 +29,7 @@ func TestKeptRow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := string(keptRow(kept).appendTo(nil, created.Add(test.now))); got != test.want {
+		if got := string(keptRow(kept).appendTo(nil, keptRow(kept).age(created.Add(test.now)))); got != test.want {
 			t.Errorf("after %s: %s, want %s", test.now, got, test.want)
 		}
 	}

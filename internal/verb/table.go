@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -14,9 +15,11 @@ import (
 const (
 	// rowsTogether is how many rows are made at a time.
 	rowsTogether = 64
-	// rowsHeld is how many bytes of rows are made before the answer begins: until then an object that cannot be decoded is a
-	// proper error, afterwards it breaks the answer off.
-	rowsHeld = 16 << 20
+	// rowsHeld is how many bytes are made for rows, other than what is kept anyway, before the answer begins: until then an
+	// object that cannot be decoded is a proper error, afterwards it breaks the answer off.
+	rowsHeld = 4 << 20
+	// rowsWritten is how many bytes of rows are put together to be written.
+	rowsWritten = 128 << 10
 )
 
 // listTable answers with a list as a Table. Its rows are made and written a few at a time.
@@ -29,11 +32,11 @@ func (a *API) listTable(ctx context.Context, c *Call, out wire.Output, p *page) 
 		return err
 	}
 	records := p.records()
-	t := &tableWriter{call: c, out: out, options: options, page: p}
+	t := &tableWriter{call: c, out: out, options: options, page: p, now: time.Now()}
 	if err := t.begin(ctx, records[:1]); err != nil {
 		return err
 	}
-	rows, err := t.rowMaker(ctx, a.State.EncodingBytes()/2, records)
+	addRows, err := t.rowMaker(ctx, a.State.EncodingBytes()/2, records)
 	if err != nil {
 		return err
 	}
@@ -42,11 +45,9 @@ func (a *API) listTable(ctx context.Context, c *Call, out wire.Output, p *page) 
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		made, err := rows(ctx, some)
-		if err != nil {
+		if err := addRows(ctx, some); err != nil {
 			return err
 		}
-		t.add(made)
 	}
 	t.end()
 	return nil
@@ -58,9 +59,11 @@ type tableWriter struct {
 	out     wire.Output
 	options *metav1.TableOptions
 	page    *page
+	now     time.Time // for ages
 	head    []byte
-	rows    []part // that have not been written
-	size    int    // of rows
+	rows    []tableRow // that have not been written
+	size    int        // of rows, in bytes
+	held    int        // of that, what was made for this answer
 	writer  *listWriter
 }
 
@@ -102,13 +105,14 @@ func (t *tableWriter) makeRows(ctx context.Context, records []*state.Record) ([]
 	return rows[1:], nil
 }
 
-// add takes rows, and writes those before them once there are many.
-func (t *tableWriter) add(rows []byte) {
-	if t.size+len(rows) > rowsHeld {
+// add takes a row, which holds as many bytes that were made for it. Those before it are written once they hold much.
+func (t *tableWriter) add(row tableRow, held int) {
+	if t.held+held > rowsHeld {
 		t.write(-1, false)
 	}
-	t.rows = append(t.rows, part{joined: rows})
-	t.size += len(rows)
+	t.rows = append(t.rows, row)
+	t.size += row.size()
+	t.held += held
 }
 
 // write writes the rows that are there; size is that of all rows, -1 when more will come.
@@ -116,11 +120,20 @@ func (t *tableWriter) write(size int, last bool) {
 	if t.writer == nil {
 		t.writer = newListWriter(t.call.Writer, t.out, t.head, []byte("]}\n"), size)
 	}
+	var together []byte
 	for i := range t.rows {
-		t.writer.part(&t.rows[i], last && i == len(t.rows)-1)
+		last := last && i == len(t.rows)-1
+		if together == nil {
+			together = make([]byte, 0, max(rowsWritten, t.rows[i].size()))
+		}
+		together = t.rows[i].appendTo(together)
+		if last || i == len(t.rows)-1 || len(together)+t.rows[i+1].size() > cap(together) {
+			t.writer.framed(together, last)
+			together = together[:0]
+		}
 	}
 	clear(t.rows)
-	t.rows, t.size = t.rows[:0], 0
+	t.rows, t.size, t.held = t.rows[:0], 0, 0
 }
 
 func (t *tableWriter) end() {

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// row is a line of the table: what is compared, and the target for it, kayak beside kube-apiserver.
+type row struct {
+	id, title string
+	figure    func(sample) float64
+	text      func(float64) string
+	target    string
+}
+
+func serverCPU(s sample) float64 { return s.ServerCPU }
+func p99(s sample) float64       { return s.P99 }
+func memory(s sample) float64    { return s.Memory }
+
+// rows are in the order of the table. A sample without a row is only in the JSON.
+func rows() []row {
+	cpu := func(id, title, target string) row {
+		return row{id, title + ": server CPU", serverCPU, microsText, target}
+	}
+	mem := func(id, title, target string) row { return row{id, title, memory, bytesText, target} }
+	return []row{
+		cpu("list-json", "LIST of all pods, JSON", "1/12"),
+		cpu("list-gzip", "LIST, gzip", "1/40"),
+		cpu("list-protobuf", "LIST, protobuf", "1/9"),
+		cpu("list-table", "LIST, Table", "1/5"),
+		cpu("list-selector", "LIST, label selector matching 1 %", "1/10"),
+		cpu("watch-list", "watch-list of all pods, JSON", "1/20"),
+		cpu("list-json-first", "the first LIST, JSON", ""),
+		cpu("list-gzip-first", "the first LIST, gzip", ""),
+		cpu("list-protobuf-first", "the first LIST, protobuf", ""),
+		cpu("list-table-first", "the first LIST, Table", ""),
+		cpu("watch-list-first", "the first watch-list", ""),
+		cpu("fan-out", "one event to one of all watchers", "1/6"),
+		cpu("status-to-node", "pod status patch, to the right spec.nodeName watcher", "1/5"),
+		{"list-quiet", "LIST of a quiet kind, another written 50 times/s: p99", p99, microsText, "5 ms"},
+		mem("memory-per-pod", "memory per stored pod, PSS", "1/6"),
+		mem("memory-per-watcher", "memory per watcher, PSS", "1/2"),
+		mem("peak-json", "4 LISTs at a time, JSON: peak extra memory, RSS", "20 MB at 50,000"),
+		mem("peak-table", "4 LISTs at a time, Table: peak extra memory, RSS", "100 MB at 50,000"),
+		cpu("peak-json-cpu", "4 LISTs at a time, JSON", ""),
+		cpu("peak-table-cpu", "4 LISTs at a time, Table", ""),
+		mem("memory-idle", "idle memory, PSS", "1/3"),
+		mem("memory-after-lists", "memory after the lists, PSS", ""),
+		cpu("create-pod", "create of a pod, 16 at a time", "1/4"),
+		cpu("get-pod", "GET of a pod, 16 at a time", "1/4"),
+		cpu("cold-start", "cold start", "1/8"),
+	}
+}
+
+// entry is one sample with where it comes from.
+type entry struct {
+	ID    string `json:"id"`
+	Side  string `json:"side"`
+	Round int    `json:"round"`
+	sample
+}
+
+// report collects samples.
+type report struct {
+	config  config
+	entries []entry
+}
+
+func (r *report) add(id, side string, round int, s sample) {
+	r.entries = append(r.entries, entry{id, side, round + 1, s})
+}
+
+func (r *report) writeJSON(path string) error {
+	b, err := json.MarshalIndent(map[string]any{
+		"objects": r.config.objects, "watchers": r.config.watchers, "rounds": r.config.rounds,
+		"cpus": runtime.NumCPU(), "go": runtime.Version(), "samples": r.entries,
+	}, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(b, '\n'), 0o644)
+}
+
+// median returns the middle of a figure over all rounds; false when there is none.
+func (r *report) median(id, side string, figure func(sample) float64) (float64, bool) {
+	var values []float64
+	for _, e := range r.entries {
+		if e.ID == id && e.Side == side {
+			values = append(values, figure(e.sample))
+		}
+	}
+	if len(values) == 0 {
+		return 0, false
+	}
+	slices.Sort(values)
+	middle := len(values) / 2
+	if len(values)%2 == 0 {
+		return (values[middle-1] + values[middle]) / 2, true
+	}
+	return values[middle], true
+}
+
+// markdown returns the table of medians, with ratios when there are two sides.
+func (r *report) markdown(sides []side) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d pods, %d watchers, medians of %d rounds, %d CPUs.\n\n", r.config.objects, r.config.watchers, r.config.rounds, runtime.NumCPU())
+	b.WriteString("| work |")
+	for _, s := range sides {
+		fmt.Fprintf(&b, " %s |", s.name)
+	}
+	b.WriteString(" ratio | target | p50 | p99 | client CPU |\n|---|" + strings.Repeat("---|", len(sides)+5) + "\n")
+	for _, row := range rows() {
+		r.line(&b, row, sides)
+	}
+	return b.String()
+}
+
+func (r *report) line(b *strings.Builder, row row, sides []side) {
+	var values []float64
+	for _, s := range sides {
+		if v, ok := r.median(row.id, s.name, row.figure); ok {
+			values = append(values, v)
+		}
+	}
+	if len(values) < len(sides) {
+		return
+	}
+	fmt.Fprintf(b, "| %s |", row.title)
+	for _, v := range values {
+		fmt.Fprintf(b, " %s |", row.text(v))
+	}
+	fmt.Fprintf(b, " %s | %s | %s | %s | %s |\n", ratio(values), row.target,
+		r.pair(row.id, sides, func(s sample) float64 { return s.P50 }), r.pair(row.id, sides, p99),
+		r.pair(row.id, sides, func(s sample) float64 { return s.ClientCPU }))
+}
+
+// ratio tells the first value as a part of the second.
+func ratio(values []float64) string {
+	if len(values) != 2 || values[0] <= 0 || values[1] <= 0 {
+		return ""
+	}
+	if values[0] > values[1] {
+		return fmt.Sprintf("%.1f times", values[0]/values[1])
+	}
+	return fmt.Sprintf("1/%.1f", values[1]/values[0])
+}
+
+// pair tells a time on every side.
+func (r *report) pair(id string, sides []side, figure func(sample) float64) string {
+	var texts []string
+	for _, s := range sides {
+		if v, ok := r.median(id, s.name, figure); ok && v != 0 {
+			texts = append(texts, microsText(v))
+		}
+	}
+	return strings.Join(texts, " : ")
+}
+
+// microsText tells a time in microseconds.
+func microsText(micros float64) string {
+	d := time.Duration(micros * float64(time.Microsecond))
+	switch {
+	case d >= time.Second:
+		return fmt.Sprintf("%.2f s", d.Seconds())
+	case d >= time.Millisecond:
+		return fmt.Sprintf("%.3g ms", micros/1000)
+	}
+	return fmt.Sprintf("%.3g µs", micros)
+}
+
+func bytesText(n float64) string {
+	switch {
+	case n >= 1<<20 || n <= -1<<20:
+		return fmt.Sprintf("%.1f MB", n/(1<<20))
+	case n >= 1<<10 || n <= -1<<10:
+		return fmt.Sprintf("%.1f KB", n/(1<<10))
+	}
+	return fmt.Sprintf("%.0f B", n)
+}

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// watchersPerConnection is how many watches share an HTTP/2 connection: an informer factory's number, not a kubelet's.
+const watchersPerConnection = 50
+
+// watchers are watches that are open.
+type watchers struct {
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	// got is told of every event: who has it.
+	got chan int
+	// failed has the first error.
+	failed chan error
+}
+
+// watch opens n watches from the newest revision on, the i-th of path(i).
+func (b *bench) watch(ctx context.Context, n int, path func(i int) string) (*watchers, error) {
+	revision, err := b.revision(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	w := &watchers{cancel: cancel, got: make(chan int, n), failed: make(chan error, 1)}
+	var c *client
+	for i := range n {
+		if i%watchersPerConnection == 0 {
+			if c, err = newClient(b.server.config); err != nil {
+				return nil, err
+			}
+			context.AfterFunc(ctx, c.close)
+		}
+		answer, err := c.open(ctx, request{path: path(i) + "&watch=1&resourceVersion=" + revision, accept: acceptJSON})
+		if err != nil {
+			w.close()
+			return nil, err
+		}
+		w.wg.Go(func() {
+			defer answer.Body.Close()
+			buffer := make([]byte, 16<<10)
+			for {
+				size, err := answer.Body.Read(buffer)
+				for range bytes.Count(buffer[:size], []byte("\n")) {
+					select {
+					case w.got <- i:
+					case <-ctx.Done():
+					}
+				}
+				if err != nil {
+					w.fail(ctx, fmt.Errorf("watcher %d: %w", i, err))
+					return
+				}
+			}
+		})
+	}
+	return w, nil
+}
+
+func (w *watchers) fail(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	select {
+	case w.failed <- err:
+	default:
+	}
+}
+
+// next waits for an event.
+func (w *watchers) next(ctx context.Context) (int, error) {
+	late := time.NewTimer(time.Minute)
+	defer late.Stop()
+	select {
+	case i := <-w.got:
+		return i, nil
+	case err := <-w.failed:
+		return 0, err
+	case <-late.C:
+		return 0, fmt.Errorf("an event did not come within a minute")
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+func (w *watchers) close() {
+	w.cancel()
+	w.wg.Wait()
+}
+
+// revision returns the newest one.
+func (b *bench) revision(ctx context.Context) (string, error) {
+	body, err := b.client.read(ctx, request{path: "/api/v1/namespaces?limit=1", accept: acceptJSON})
+	if err != nil {
+		return "", err
+	}
+	var list struct {
+		Metadata struct{ ResourceVersion string }
+	}
+	if err := json.Unmarshal(body, &list); err != nil {
+		return "", err
+	}
+	return list.Metadata.ResourceVersion, nil
+}
+
+// watcherMemory measures what watchers take that wait for something to come. It goes before anything that makes a heap grow:
+// afterwards they would find room in it.
+func watcherMemory(ctx context.Context, b *bench) error {
+	before, err := b.idle(ctx)
+	if err != nil {
+		return err
+	}
+	w, err := b.watch(ctx, b.config.watchers, func(int) string { return "/api/v1/namespaces/default/pods?" })
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	after, err := b.settled(ctx)
+	if err != nil {
+		return err
+	}
+	b.done("memory-per-watcher", sample{Memory: float64(after-before) / float64(b.config.watchers)})
+	return nil
+}
+
+const fanWrites = 40
+
+// fanOut measures how one event of 7 KB comes to all watchers of its kind and namespace. The cost of the writes alone is taken
+// off.
+func fanOut(ctx context.Context, b *bench) error {
+	if _, err := b.createPod(ctx, fanNamespace, encodePod("fan", nodeName(0), "fan")); err != nil {
+		return err
+	}
+	write := func(ctx context.Context, i int) (int64, error) {
+		body := []byte(`{"metadata":{"annotations":{"written":"` + strconv.FormatInt(time.Now().UnixNano(), 10) + `"}}}`)
+		return b.client.do(ctx, request{
+			method: "PATCH", path: "/api/v1/namespaces/" + fanNamespace + "/pods/fan", contentType: "application/merge-patch+json", body: body,
+		})
+	}
+	if _, err := b.cost(ctx, work{ops: fanWrites, op: write}); err != nil { // warm
+		return err
+	}
+	alone, err := b.cost(ctx, work{ops: fanWrites, op: write})
+	if err != nil {
+		return err
+	}
+	n := b.config.watchers
+	w, err := b.watch(ctx, n, func(int) string { return "/api/v1/namespaces/" + fanNamespace + "/pods?" })
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	all, err := b.cost(ctx, work{ops: fanWrites, op: func(ctx context.Context, i int) (int64, error) {
+		size, err := write(ctx, i)
+		for range n {
+			if err == nil {
+				_, err = w.next(ctx)
+			}
+		}
+		return size, err
+	}})
+	if err != nil {
+		return err
+	}
+	all.Ops *= n
+	all.ServerCPU = (all.ServerCPU - alone.ServerCPU) / float64(n)
+	all.ClientCPU = (all.ClientCPU - alone.ClientCPU) / float64(n)
+	all.PerSecond *= float64(n)
+	b.done("fan-out", all)
+	return nil
+}
+
+const statusPatches = 500
+
+// nodeWatchers measures status patches that come to the one watcher of many, by spec.nodeName, that asked for the pod.
+func nodeWatchers(ctx context.Context, b *bench) error {
+	n := b.config.watchers
+	w, err := b.watch(ctx, n, func(i int) string {
+		return "/api/v1/pods?fieldSelector=" + url.QueryEscape("spec.nodeName="+nodeName(i))
+	})
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	return b.measure(ctx, "status-to-node", work{ops: statusPatches, op: func(ctx context.Context, i int) (int64, error) {
+		pod := i * 7 % b.pods
+		body := []byte(`{"status":{"phase":"Running","message":"` + strconv.FormatInt(time.Now().UnixNano(), 10) + `"}}`)
+		size, err := b.client.do(ctx, request{
+			method: "PATCH", path: "/api/v1/namespaces/" + benchNamespace + "/pods/" + podName(pod) + "/status",
+			contentType: "application/strategic-merge-patch+json", body: body,
+		})
+		if err != nil {
+			return 0, err
+		}
+		got, err := w.next(ctx)
+		if err == nil && nodeName(got) != podNode(pod, n) {
+			err = fmt.Errorf("%s came to the watcher of %s", podName(pod), nodeName(got))
+		}
+		return size, err
+	}})
+}
