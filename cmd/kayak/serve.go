@@ -35,6 +35,7 @@ type serveOptions struct {
 	verbosity     int
 	anonymousAuth bool
 	encodingCache resource.QuantityValue
+	history       resource.QuantityValue
 	logFile       string
 	logsHandler   bool
 }
@@ -121,6 +122,8 @@ func (o *serveOptions) addFlags(flags *pflag.FlagSet) {
 		"timing it out. Long-running requests are not affected.")
 	flags.Var(&o.encodingCache, "encoding-cache-size", "How much memory encoded objects and lists may take that are kept to be sent "+
 		"again, as a quantity such as 256Mi. (default a sixteenth of the memory the process may use, from 32Mi to 256Mi)")
+	flags.Var(&o.history, "history-size", "How much memory past changes may take that are kept for watches that come back and for "+
+		"further pages of lists, as a quantity such as 512Mi. (default 128Mi: some 25,000 changes of Pods)")
 	minimum := flags.Int("min-request-timeout", 1800, "The minimum number of seconds a watch must be kept open before timing it out.")
 	flags.IntVar(&c.DeleteCollectionWorkers, "delete-collection-workers", 1, "Number of workers spawned for DeleteCollection call.")
 	flags.StringVar(&o.logFile, "log-file", "", "File to write the log to as well; it is appended to.")
@@ -212,6 +215,10 @@ func (o *serveOptions) complete(errOut io.Writer) error {
 	if c.EncodingCacheBytes = o.encodingCache.Value(); c.EncodingCacheBytes == 0 {
 		c.EncodingCacheBytes = min(max(memory.Limit()/16, 32<<20), 256<<20)
 	}
+	if o.history.Sign() < 0 {
+		return errors.New("--history-size must not be negative")
+	}
+	c.HistoryBytes = o.history.Value()
 	none(&c.CompactionInterval)
 	none(&c.MaxRequestsInflight)
 	none(&c.MaxMutatingRequestsInflight)

@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// eventsPerCall is about how many events one call of Next returns at most. The events of one revision are never torn apart.
-const eventsPerCall = 256
+// eventsPerCall is about how many events one call of Next returns at most. The events of one revision are never torn apart. It
+// is small because whoever got them keeps them alive while it waits for a client that does not read.
+const eventsPerCall = 16
 
 // Filter says which events a cursor sees. An event matches when its key does and when, with Field set, the header of Record
 // or that of Previous has this value for the field (a missing field has the value ""): the caller turns changes into and out

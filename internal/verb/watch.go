@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"strconv"
 	"time"
 
@@ -58,16 +57,23 @@ func (a *API) watch(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	defer boundWrites(ctx, c.Writer)()
-	w.begin()
-	if expired != nil {
-		return w.fail(expired)
+	w.serve(ctx, options, func(ctx context.Context) { w.run(ctx, initial, options, expired) })
+	return nil
+}
+
+// run sends everything that there is to send. Errors end the stream, and are told in it unless they come from the client.
+func (w *watcher) run(ctx context.Context, initial *state.Snapshot, options *metainternalversion.ListOptions, expired error) {
+	err := expired
+	if err == nil {
+		defer w.cursor.Close()
+		err = w.sendInitial(ctx, initial, options)
 	}
-	defer w.cursor.Close()
-	if err := w.sendInitial(ctx, initial, options); err != nil {
-		return w.fail(err)
+	if err == nil {
+		err = w.follow(ctx)
 	}
-	return w.follow(ctx)
+	if err != nil {
+		w.fail(err)
+	}
 }
 
 func (a *API) watchTimeout(options *metainternalversion.ListOptions) time.Duration {
@@ -91,8 +97,15 @@ type watcher struct {
 	// sent is the revision up to which the client has been told everything.
 	sent int64
 	// last is where the watch ends, once the server stops.
-	last   int64
-	buffer []byte
+	last int64
+
+	stream eventStream
+	// single says that each event is written on its own.
+	single bool
+	// buffer holds whole events that are yet to be written, nil when there are none.
+	buffer *[]byte
+	// metadata is the form of PartialObjectMetadata, nil for other shapes.
+	metadata *form
 }
 
 // start finds the place in the log. initial is set when the client is first to be sent what there is. expired is the error
@@ -149,17 +162,6 @@ func (w *watcher) filter() state.Filter {
 	return filter
 }
 
-// begin sends the header, so that the client knows that its watch stands.
-func (w *watcher) begin() {
-	contentType := w.out.Media.String()
-	if w.out.Media == wire.Protobuf {
-		contentType += ";stream=watch"
-	}
-	w.call.Writer.Header().Set("Content-Type", contentType)
-	w.call.Writer.WriteHeader(http.StatusOK)
-	_ = w.flush()
-}
-
 // sendInitial sends what there is as additions, and then, to a client that takes bookmarks, that this was all.
 func (w *watcher) sendInitial(ctx context.Context, snapshot *state.Snapshot, options *metainternalversion.ListOptions) error {
 	if snapshot == nil {
@@ -170,9 +172,6 @@ func (w *watcher) sendInitial(ctx context.Context, snapshot *state.Snapshot, opt
 	send := func(record *state.Record) bool {
 		if w.want.matches(record) {
 			err = w.add(ctx, "ADDED", record)
-		}
-		if err == nil && len(w.buffer) >= flushBytes {
-			err = w.flush()
 		}
 		return err == nil && ctx.Err() == nil
 	}
@@ -204,28 +203,25 @@ func (w *watcher) follow(ctx context.Context) error {
 	for ctx.Err() == nil && !w.over() {
 		events, revision, err := w.cursor.TryNext()
 		if err != nil {
-			return w.fail(w.interpret(err))
+			return w.interpret(err)
 		}
 		for _, event := range events {
 			if err := w.send(ctx, event); err != nil {
-				return w.fail(err)
+				return err
 			}
 		}
 		w.sent = revision
 		if due {
 			if err := w.bookmark(ctx, false); err != nil {
-				return w.fail(err)
+				return err
 			}
 			due = false
 		}
-		if len(events) > 0 && len(w.buffer) < flushBytes {
+		if len(events) > 0 {
 			continue // what has come meanwhile goes with the same write
 		}
 		if err := w.flush(); err != nil {
-			return nil // the client is gone
-		}
-		if len(events) > 0 {
-			continue
+			return err
 		}
 		select {
 		case <-w.cursor.Wait():
@@ -238,8 +234,7 @@ func (w *watcher) follow(ctx context.Context) error {
 		case <-w.api.Stopping:
 		}
 	}
-	_ = w.flush() // to a client that may be gone
-	return nil
+	return w.flush()
 }
 
 // over reports whether the watch ends because the server stops. It still sends what was there when that began, and no more: there
@@ -292,18 +287,43 @@ func (w *watcher) send(ctx context.Context, event *state.Event) error {
 
 // add puts an event into the buffer.
 func (w *watcher) add(ctx context.Context, typ string, record *state.Record) error {
-	if w.out.Shape == wire.Whole {
+	switch w.out.Shape {
+	case wire.Whole:
 		bare, err := item(w.call.Resource, record, w.out.Media)
 		if err != nil {
 			return err
 		}
-		return w.addItem(typ, bare)
+		return w.grown(wire.AppendItemEvent(w.grow(), w.out.Media, typ, w.call.Resource.GVK(), bare))
+	case wire.Metadata, wire.MetadataList:
+		return w.addMetadata(typ, record)
 	}
 	obj, err := decode(w.call.Resource.Kind, record)
 	if err != nil {
 		return err
 	}
 	return w.addObject(ctx, typ, obj)
+}
+
+// addMetadata adds an event with the metadata of a record, in the form that lists of metadata have it in.
+func (w *watcher) addMetadata(typ string, record *state.Record) error {
+	if w.metadata == nil {
+		out := w.out
+		out.Shape = wire.MetadataList
+		form, err := w.call.form(out)
+		if err != nil {
+			return err
+		}
+		w.metadata = form
+	}
+	item, err := w.metadata.item(record)
+	if err != nil {
+		return err
+	}
+	if w.out.Media != wire.Protobuf { // it has its kind already
+		return w.grown(wire.AppendEvent(w.grow(), w.out.Media, typ, item))
+	}
+	gvk := w.metadata.list.GroupVersion().WithKind("PartialObjectMetadata")
+	return w.grown(wire.AppendItemEvent(w.grow(), w.out.Media, typ, gvk, item))
 }
 
 // addDeparted tells of an object that no longer matches: its state before the change, with the revision of the change.
@@ -315,22 +335,12 @@ func (w *watcher) addDeparted(ctx context.Context, event *state.Event) error {
 	return w.addObject(ctx, "DELETED", obj)
 }
 
-func (w *watcher) addItem(typ string, bare []byte) error {
-	object, err := wire.Object(w.out.Media, w.call.Resource.GVK(), bare)
-	if err != nil {
-		return err
-	}
-	w.buffer = wire.AppendEvent(w.buffer, w.out.Media, typ, object)
-	return nil
-}
-
 func (w *watcher) addObject(ctx context.Context, typ string, obj runtime.Object) error {
 	object, err := w.encode(ctx, obj)
 	if err != nil {
 		return err
 	}
-	w.buffer = wire.AppendEvent(w.buffer, w.out.Media, typ, object)
-	return nil
+	return w.grown(wire.AppendEvent(w.grow(), w.out.Media, typ, object))
 }
 
 func (w *watcher) encode(ctx context.Context, obj runtime.Object) ([]byte, error) {
@@ -368,27 +378,10 @@ func (w *watcher) bookmark(ctx context.Context, initialEventsEnd bool) error {
 	return w.addObject(ctx, "BOOKMARK", obj)
 }
 
-// fail ends the stream with an event that carries the error.
-func (w *watcher) fail(err error) error {
-	status := request.Status(err)
-	object, encodeErr := wire.Typed(w.out.Media, metav1.Unversioned.WithKind("Status"), status)
-	if encodeErr != nil {
-		return nil
+// fail tells an error in the stream; if it came from the stream itself, to nobody.
+func (w *watcher) fail(err error) {
+	object, encodeErr := wire.Typed(w.out.Media, metav1.Unversioned.WithKind("Status"), request.Status(err))
+	if encodeErr == nil && w.grown(wire.AppendEvent(w.grow(), w.out.Media, "ERROR", object)) == nil {
+		_ = w.flush() // to a client that may be gone
 	}
-	w.buffer = wire.AppendEvent(w.buffer, w.out.Media, "ERROR", object)
-	_ = w.flush()
-	return nil
-}
-
-func (w *watcher) flush() error {
-	if len(w.buffer) > 0 {
-		if _, err := w.call.Writer.Write(w.buffer); err != nil {
-			return err
-		}
-		w.buffer = w.buffer[:0]
-		if cap(w.buffer) > 4*flushBytes {
-			w.buffer = nil // a large object must not keep its memory for as long as the watch lives
-		}
-	}
-	return http.NewResponseController(w.call.Writer).Flush()
 }

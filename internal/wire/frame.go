@@ -2,7 +2,6 @@ package wire
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/json"
 	"slices"
 	"strconv"
@@ -65,8 +64,7 @@ func appendEnvelopeHead(b []byte, gvk schema.GroupVersionKind, size int) []byte 
 }
 
 func appendEnvelopeTail(b []byte) []byte {
-	b = appendProtobufString(b, 3, "") // contentEncoding
-	return appendProtobufString(b, 4, "")
+	return append(b, envelopeTail...)
 }
 
 func appendProtobufString(b []byte, number protowire.Number, s string) []byte {
@@ -162,13 +160,7 @@ func ItemSize(media Media, size int) int {
 // endian (apimachinery/pkg/util/framer).
 func AppendEvent(b []byte, media Media, typ string, object []byte) []byte {
 	if media == Protobuf {
-		raw := 1 + protowire.SizeBytes(len(object))
-		size := 1 + protowire.SizeBytes(len(typ)) + 1 + protowire.SizeBytes(raw)
-		b = binary.BigEndian.AppendUint32(b, uint32(size))
-		b = appendProtobufString(b, 1, typ)
-		b = protowire.AppendTag(b, 2, protowire.BytesType)
-		b = protowire.AppendVarint(b, uint64(raw))
-		return protowire.AppendBytes(protowire.AppendTag(b, 1, protowire.BytesType), object)
+		return append(appendEventHead(b, typ, len(object)), object...)
 	}
 	b = append(b, `{"type":"`...)
 	b = append(b, typ...)
