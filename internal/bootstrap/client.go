@@ -8,7 +8,9 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -34,9 +36,12 @@ func Open(dir string) (*Local, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("data directory %s: is missing; kayak serve makes it", dir)
+	}
 	p := &plan{dir: dir, now: time.Now(), log: slog.New(slog.DiscardHandler)}
 	if p.have, err = readFiles(dir, p.log); err != nil {
-		return nil, fmt.Errorf("%w; kayak serve makes it", err)
+		return nil, err
 	}
 	for _, name := range []string{authorityID.key, authorityID.public, kubeconfigFile} {
 		if p.have[name] == nil {
