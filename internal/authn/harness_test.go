@@ -27,7 +27,16 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apiserver/pkg/authentication/group"
+	"k8s.io/apiserver/pkg/authentication/request/anonymous"
+	"k8s.io/apiserver/pkg/authentication/request/bearertoken"
+	"k8s.io/apiserver/pkg/authentication/request/union"
+	"k8s.io/apiserver/pkg/authentication/request/websocket"
+	x509request "k8s.io/apiserver/pkg/authentication/request/x509"
+	tokencache "k8s.io/apiserver/pkg/authentication/token/cache"
+	tokenunion "k8s.io/apiserver/pkg/authentication/token/union"
 	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/endpoints/filters"
 	"k8s.io/client-go/kubernetes/fake"
 )
 
@@ -291,5 +300,41 @@ func eventually(t testing.TB, what string, so func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: not after 30 s", what)
 		}
+	}
+}
+
+// chainLog is the log of the harness.
+func (h *harness) chainLog() *slog.Logger { return slog.New(slog.NewTextHandler(h.log, nil)) }
+
+func (h *harness) env() Objects {
+	return Objects{ServiceAccountTokenGetter: h.objects, Secrets: fake.NewClientset().CoreV1()}
+}
+
+// requestWith is a request on a connection with a certificate.
+func requestWith(t testing.TB, pair tls.Certificate) *http.Request {
+	r := (&http.Request{Header: http.Header{"User-Agent": {"x"}, "Accept": {"application/json"}}}).WithContext(WithConnection(t.Context()))
+	r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{pair.Leaf}}
+	return r
+}
+
+// upstreamChain puts upstream's plugins together as kube-apiserver does (kubernetes/pkg/kubeapiserver/authenticator).
+func upstreamChain(t testing.TB, h *harness) func(*http.Request) error {
+	pool := x509.NewCertPool()
+	pool.AddCert(h.ca.cert)
+	config := Config{}.WithDefaults()
+	accounts, err := newServiceAccounts(&config.ServiceAccounts, config.Audiences, h.keys.Public, h.env())
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := tokencache.New(tokenunion.New(accounts...), true, 10*time.Second, 0)
+	chain := union.NewFailOnError(group.NewAuthenticatedGroupAdder(union.New(
+		x509request.NewDynamic(verifyOptions(func() *x509.CertPool { return pool }), x509request.CommonNameUserConversion),
+		bearertoken.New(token), websocket.NewProtocolAuthenticator(token),
+	)), anonymous.NewAuthenticator(nil))
+	handler := filters.WithAuthentication(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), chain,
+		http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("refused") }), config.Audiences, nil)
+	return func(r *http.Request) error {
+		handler.ServeHTTP(nil, r)
+		return nil
 	}
 }
