@@ -88,7 +88,7 @@ func TestAuthenticationConfiguration(t *testing.T) {
 		ca, _ := json.Marshal(string(p.ca.pem()))
 		return fmt.Sprintf(`{"issuer":{"url":%q,"audiences":["kayak"],"certificateAuthority":%s},
 			"claimValidationRules":[{"expression":"claims.org == 'acme'","message":"only acme"}],
-			"claimMappings":{"username":{"expression":"'%s' + claims.sub"},"groups":{"expression":"claims.roles.split(',')"},
+			"claimMappings":{"username":{"expression":"'%s' + claims.sub"},"groups":{"expression":"claims.roles"},
 				"uid":{"expression":"claims.sub + '-uid'"},"extra":[{"key":"acme.com/team","valueExpression":"claims.team"}]},
 			"userValidationRules":[{"expression":"!user.username.startsWith('system:')","message":"no system users"}]}`, p.url, ca, prefix)
 	}
@@ -97,14 +97,14 @@ func TestAuthenticationConfiguration(t *testing.T) {
 	}
 	path := file(t, "config", config(entry(first, "1:")))
 	h := newHarness(t, Config{ConfigFile: path})
-	claims := []any{"org", "acme", "roles", "dev,ops", "team", "red"}
+	claims := []any{"org", "acme", "roles", []string{"dev", "ops"}, "team", "red"}
 	var a *answer
 	eventually(t, "the first issuer is known", func() bool { a = h.ask(h.client(), bearer(first.token(claims...))...); return a != nil })
 	if a.User.Name != "1:jane" || a.User.UID != "jane-uid" || !slices.Equal(a.User.Groups, []string{"dev", "ops", "system:authenticated"}) ||
 		!slices.Equal(a.User.Extra["acme.com/team"], []string{"red"}) {
 		t.Errorf("%+v", a.User)
 	}
-	h.expect("another org", "", h.client(), bearer(first.token("org", "other", "roles", "", "team", ""))...)
+	h.expect("another org", "", h.client(), bearer(first.token("org", "other", "roles", []string{}, "team", ""))...)
 	h.expect("an issuer that is not there", "", h.client(), bearer(second.token(claims...))...)
 
 	write := func(data string) {
