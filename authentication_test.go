@@ -118,6 +118,16 @@ func TestTokensOfServiceAccounts(t *testing.T) {
 	if got := whois(t, c, bound[1]); got.Authenticated || !strings.Contains(got.Error, "service account token has been invalidated") {
 		t.Errorf("bound to a Secret that is gone: %+v", got)
 	}
+	// As a real kube-apiserver says it.
+	for token, want := range map[string]string{
+		"x": "invalid bearer token",
+		"eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJodHRwczovL2t1YmVybmV0ZXMuZGVmYXVsdC5zdmMuY2x1c3Rlci5sb2NhbCJ9.AAAA": "[invalid bearer token, go-jose/go-jose: error in cryptographic primitive]",
+		"eyJhbGciOiJub25lIn0.eyJpc3MiOiJrdWJlcm5ldGVzL3NlcnZpY2VhY2NvdW50In0.AAAA":                           "[invalid bearer token, go-jose/go-jose: error in cryptographic primitive]",
+	} {
+		if got := whois(t, c, token); got.Authenticated || got.Error != want {
+			t.Errorf("a review of %.20s: %+v, want %s", token, got, want)
+		}
+	}
 	if err := c.CoreV1().ServiceAccounts("default").Delete(ctx, "robot", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}

@@ -35,6 +35,7 @@ import (
 	"net/http"
 	"slices"
 
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
 )
@@ -90,7 +91,7 @@ func (c *Chain) AuthenticateRequest(r *http.Request) (*authenticator.Response, b
 	if len(errs) == 0 && c.Anonymous != nil {
 		return c.Anonymous.AuthenticateRequest(r)
 	}
-	return nil, false, errors.Join(errs...)
+	return nil, false, utilerrors.NewAggregate(errs)
 }
 
 func acceptable(own, of authenticator.Audiences) bool {

@@ -2,6 +2,8 @@ package authn
 
 import (
 	"context"
+	"errors"
+	"net/http"
 	"time"
 
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
@@ -25,7 +27,22 @@ type tokens struct {
 func newTokens(audiences authenticator.Audiences, list []authenticator.Token) []authenticator.Request {
 	cached := tokencache.New(&tokens{list: list}, true, goodFor, 0)
 	one := &tokens{list: []authenticator.Token{cached}, audiences: audiences}
-	return []authenticator.Request{bearertoken.New(one), websocket.NewProtocolAuthenticator(one)}
+	return []authenticator.Request{explained{bearertoken.New(one)}, websocket.NewProtocolAuthenticator(one)}
+}
+
+// errToken is what upstream's authenticator of its own loopback token, the first of all, says of every other token. A review of a
+// token that is not good shows it to clients.
+var errToken = errors.New("invalid bearer token")
+
+// explained puts errToken before what was wrong with a token.
+type explained struct{ authenticator.Request }
+
+func (e explained) AuthenticateRequest(r *http.Request) (*authenticator.Response, bool, error) {
+	response, ok, err := e.Request.AuthenticateRequest(r)
+	if err != nil {
+		err = utilerrors.NewAggregate([]error{errToken, err})
+	}
+	return response, ok, err
 }
 
 // AuthenticateToken implements authenticator.Token. An error of one does not keep the next from knowing the token.

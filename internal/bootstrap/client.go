@@ -65,15 +65,15 @@ func Open(dir string) (*Local, error) {
 
 // ClientCertificate issues a client certificate, with a new key, for a user in groups. It is valid for life, and not longer than
 // the authority.
-func (ca Pair) ClientCertificate(user string, groups []string, life time.Duration) (Pair, error) {
+func (p Pair) ClientCertificate(user string, groups []string, life time.Duration) (Pair, error) {
 	now := time.Now()
 	switch {
 	case user == "":
 		return Pair{}, errors.New("a user needs a name")
 	case life <= 0:
 		return Pair{}, errors.New("credentials must be valid for some time")
-	case now.Add(life).After(ca.Cert.NotAfter):
-		return Pair{}, fmt.Errorf("the authority itself is valid until %s only", ca.Cert.NotAfter.UTC().Format(time.DateOnly))
+	case now.Add(life).After(p.Cert.NotAfter):
+		return Pair{}, fmt.Errorf("the authority itself is valid until %s only", p.Cert.NotAfter.UTC().Format(time.DateOnly))
 	}
 	key, keyPEM, err := newKey()
 	if err != nil {
@@ -86,7 +86,7 @@ func (ca Pair) ClientCertificate(user string, groups []string, life time.Duratio
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, ca.Cert, key.Public(), ca.Key)
+	der, err := x509.CreateCertificate(rand.Reader, template, p.Cert, key.Public(), p.Key)
 	if err != nil {
 		return Pair{}, fmt.Errorf("cannot issue a client certificate: %w", err)
 	}
