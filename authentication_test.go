@@ -3,6 +3,9 @@ package kayak_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -17,10 +20,13 @@ import (
 	"testing"
 	"time"
 
+	"gopkg.in/go-jose/go-jose.v2/jwt"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/util/keyutil"
+	"k8s.io/kubernetes/pkg/serviceaccount"
 
 	"github.com/kayak-k8s/kayak"
 )
@@ -316,5 +322,55 @@ func TestOpenIDDiscovery(t *testing.T) {
 		if test.code == 200 && response.Header.Get("Cache-Control") != "public, max-age=3600" {
 			t.Errorf("%s: Cache-Control %s", test.path, response.Header.Get("Cache-Control"))
 		}
+	}
+}
+
+// TestSecretTokenIsMarkedAsUsed: using a token in a Secret leaves the date at the Secret, as upstream's tracking of old tokens wants.
+func TestSecretTokenIsMarkedAsUsed(t *testing.T) {
+	t.Parallel()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := keyutil.MarshalPrivateKeyToPEM(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "sa.key")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server := start(t, kayak.Config{Authentication: kayak.AuthenticationConfig{ServiceAccounts: kayak.ServiceAccountsConfig{SigningKeyFile: path}}})
+	c, ctx := client(t, server.RESTConfig()), t.Context()
+	account, err := c.CoreV1().ServiceAccounts("default").Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "robot"}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	generator, err := serviceaccount.JWTTokenGenerator(serviceaccount.LegacyIssuer, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "robot-token", Namespace: "default"}}
+	token, err := generator.GenerateToken(ctx, &jwt.Claims{Subject: "system:serviceaccount:default:robot"}, map[string]any{
+		"kubernetes.io/serviceaccount/namespace": "default", "kubernetes.io/serviceaccount/secret.name": "robot-token",
+		"kubernetes.io/serviceaccount/service-account.name": "robot", "kubernetes.io/serviceaccount/service-account.uid": account.UID,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret.Data = map[string][]byte{"token": []byte(token)}
+	if _, err := c.CoreV1().Secrets("default").Create(ctx, secret, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	before := time.Now().UTC().Format(time.DateOnly)
+	if got := seen(t, server, "Authorization", "Bearer "+token); got != "system:serviceaccount:default:robot" {
+		t.Fatalf("a request by %s", got)
+	}
+	secret, err = c.CoreV1().Secrets("default").Get(ctx, "robot-token", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := secret.Labels[serviceaccount.LastUsedLabelKey]; got < before || got > time.Now().UTC().Format(time.DateOnly) {
+		t.Errorf("last used %q", got)
 	}
 }
