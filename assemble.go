@@ -2,7 +2,6 @@ package kayak
 
 import (
 	"context"
-	"crypto/x509"
 	"fmt"
 	"maps"
 	"net"
@@ -15,16 +14,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apiserver/pkg/authentication/authenticator"
 	genericrequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
 	api "k8s.io/kubernetes/pkg/apis/core"
 	discoveryapi "k8s.io/kubernetes/pkg/apis/discovery"
 	"k8s.io/kubernetes/pkg/registry/admissionregistration/resolver"
-	"k8s.io/kubernetes/pkg/serviceaccount"
 
 	"github.com/kayak-k8s/kayak/internal/actions"
-	"github.com/kayak-k8s/kayak/internal/authn"
 	"github.com/kayak-k8s/kayak/internal/authz"
 	"github.com/kayak-k8s/kayak/internal/connect"
 	"github.com/kayak-k8s/kayak/internal/controllers"
@@ -60,6 +56,7 @@ type parts struct {
 	allocator   *services.Allocator
 	connections *connect.Connections
 	service     *controllers.KubernetesService
+	authn       *authentication
 
 	controllers []controller
 	// started is closed when the controllers have made what was missing.
@@ -92,14 +89,17 @@ func (p *parts) lookup(ctx context.Context, resource schema.GroupResource, name 
 	return nil, fmt.Errorf("there is no resource %s", resource)
 }
 
-// assemble puts the parts together; nothing runs yet.
-func (s *Server) assemble() (*parts, error) {
-	p := &parts{
+// assemble puts the parts together. Nothing runs yet, but what authentication has in the background, which ends with life.
+func (s *Server) assemble(life context.Context) (p *parts, err error) {
+	p = &parts{
 		root:       "/" + strings.Trim(s.config.Etcd.Prefix, "/") + "/", // with or without slashes, as upstream
 		api:        &verb.API{},
 		authorizer: authz.New(),
 		objects:    &services.Server{},
 		started:    make(chan struct{}),
+	}
+	if p.authn, err = s.authenticate(life, p); err != nil {
+		return nil, err
 	}
 	if err := s.makeKinds(p); err != nil {
 		return nil, err
@@ -120,7 +120,7 @@ func (s *Server) assemble() (*parts, error) {
 	documents := discovery.New(served, discovery.Options{ServerAddress: s.listener.Addr().String()})
 	s.http = server.New(server.Options{
 		Kinds: served, API: p.api, Discovery: documents, OpenAPI: openapi.New(served),
-		Authenticate: s.authentication().Authenticate, Authorizer: p.authorizer,
+		Authenticate: p.authn.chain.Authenticate, Refuse: p.authn.chain.Refuse, Authorizer: p.authorizer, Documents: p.authn.documents,
 		Checks: s.checks(p.started), Metrics: server.NewMetrics(),
 		MaxReadOnly: s.config.MaxRequestsInflight, MaxMutating: s.config.MaxMutatingRequestsInflight,
 		RequestTimeout: s.config.RequestTimeout, Stopping: stopping, Logs: s.logs, Logger: s.log,
@@ -140,11 +140,7 @@ func (s *Server) makeKinds(p *parts) (err error) {
 	for name, storage := range p.connections.Storage() {
 		storages[schema.GroupResource{Resource: name}] = storage
 	}
-	acts, err := s.actions(p)
-	if err != nil {
-		return err
-	}
-	maps.Copy(storages, acts)
+	maps.Copy(storages, s.actions(p))
 	kinds, err := builtin.Kinds(builtin.Options{
 		Authorizer: p.authorizer, Resolver: resolver.ResourceResolverFunc(p.resolve), Lookup: p.lookup,
 		PrimaryIPFamily: api.IPFamily(s.primaryFamily()), Storages: storages,
@@ -165,21 +161,14 @@ func (s *Server) makeKinds(p *parts) (err error) {
 }
 
 // actions are what is done to objects that is no plain write.
-func (s *Server) actions(p *parts) (map[schema.GroupResource]rest.Storage, error) {
-	issuer := s.config.ServiceAccountIssuer
-	generator, err := serviceaccount.JWTTokenGenerator(issuer, s.material.ServiceAccountKey)
-	if err != nil {
-		return nil, fmt.Errorf("cannot sign service account tokens: %w", err)
-	}
+func (s *Server) actions(p *parts) map[schema.GroupResource]rest.Storage {
+	config := &s.config.Authentication
 	return actions.Storages(actions.Options{
 		API: p.api, Resource: p.resource,
-		Authenticator: authn.NewTokens(), Authorizer: p.authorizer, RuleResolver: p.authorizer,
-		Audiences: authenticator.Audiences{issuer},
-		Tokens: actions.TokenOptions{
-			Generator: generator, Audiences: authenticator.Audiences{issuer}, ExtendExpiration: true,
-		},
+		Authenticator: p.authn.chain, Authorizer: p.authorizer, RuleResolver: p.authorizer,
+		Audiences: config.Audiences, Tokens: p.authn.tokens(config),
 		Stores: []func(context.Context) error{s.storeReachable},
-	}), nil
+	})
 }
 
 func (s *Server) storeReachable(ctx context.Context) error {
@@ -192,19 +181,6 @@ func (s *Server) primaryFamily() corev1.IPFamily {
 		return corev1.IPv6Protocol
 	}
 	return corev1.IPv4Protocol
-}
-
-// authentication finds out who makes a request.
-func (s *Server) authentication() *authn.Chain {
-	clients := x509.NewCertPool()
-	clients.AppendCertsFromPEM(s.material.CA.CertPEM)
-	return &authn.Chain{
-		Plugins: []authenticator.Request{
-			authn.NewCertificates(func() *x509.CertPool { return clients }),
-			authn.NewTokens(),
-		},
-		Anonymous: *s.config.AnonymousAuth,
-	}
 }
 
 // connect makes what leads to kubelets, pods and services.

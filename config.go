@@ -56,9 +56,8 @@ type Config struct {
 	ServiceClusterIPRange []netip.Prefix
 	// ServiceNodePortRange has the node ports of Services; default 30000-32767.
 	ServiceNodePortRange utilnet.PortRange
-	// ServiceAccountIssuer is the issuer, and the audience, of service account tokens; default
-	// https://kubernetes.default.svc.cluster.local.
-	ServiceAccountIssuer string
+	// Authentication says who is believed to be whom.
+	Authentication AuthenticationConfig
 	// Kubelet says how kubelets are spoken to, for logs, exec and the like.
 	Kubelet KubeletConfig
 
@@ -73,9 +72,6 @@ type Config struct {
 	MinRequestTimeout time.Duration
 	// DeleteCollectionWorkers is how many objects of a collection are deleted at a time; default 1.
 	DeleteCollectionWorkers int
-	// AnonymousAuth lets requests without credentials pass as system:anonymous; they may do next to nothing. Default true.
-	AnonymousAuth *bool
-
 	// LogDirectory is served at /logs/ to those who may; empty for none. It must neither hold DataDir nor be in it: there are keys.
 	LogDirectory string
 
@@ -145,17 +141,13 @@ func (c Config) withDefaults() Config {
 		c.ServiceClusterIPRange = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}
 	}
 	def(&c.ServiceNodePortRange, services.DefaultNodePorts)
-	def(&c.ServiceAccountIssuer, "https://kubernetes.default.svc.cluster.local")
+	c.Authentication = c.Authentication.WithDefaults()
 	def(&c.EventTTL, time.Hour)
 	def(&c.MaxRequestsInflight, 400)
 	def(&c.MaxMutatingRequestsInflight, 200)
 	def(&c.RequestTimeout, time.Minute)
 	def(&c.MinRequestTimeout, 30*time.Minute)
 	def(&c.DeleteCollectionWorkers, 1)
-	if c.AnonymousAuth == nil {
-		yes := true
-		c.AnonymousAuth = &yes
-	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

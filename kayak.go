@@ -80,6 +80,9 @@ func New(config Config) (*Server, error) {
 	if err := config.checkServiceIPs(); err != nil {
 		return nil, err
 	}
+	if err := config.Authentication.Check(); err != nil {
+		return nil, err
+	}
 	advertise, err := config.advertised()
 	if err != nil {
 		return nil, err
@@ -117,7 +120,7 @@ func (s *Server) start(ctx context.Context) error {
 	if err := errors.Join(<-opened, materialErr); err != nil {
 		return err
 	}
-	parts, err := s.assemble()
+	parts, err := s.assemble(background)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@
 //
 //	kayak serve       run a server
 //	kayak kubectl     real kubectl, for the server on this machine unless told otherwise
+//	kayak kubeconfig  issue credentials for the server on this machine
 //	kayak version     print the versions
 //
 // Each command explains itself with --help. Under the name kube-apiserver, of a copy or a link, it is kayak serve with
@@ -45,6 +46,6 @@ func newCommand(name string) *cobra.Command {
 			HiddenDefaultCmd: true,
 		},
 	}
-	root.AddCommand(newServeCommand(kayak.Config{BetaAPIs: true}), newKubectlCommand(), newVersionCommand())
+	root.AddCommand(newServeCommand(kayak.Config{BetaAPIs: true}), newKubectlCommand(), newKubeconfigCommand(), newVersionCommand())
 	return root
 }

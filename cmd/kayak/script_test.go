@@ -34,6 +34,7 @@ import (
 //	kill-server             end it with SIGKILL
 //	fetch URL               GET without credentials, trusting $WORK/data/ca.crt: the whole answer is stdout
 //	curl ...                a little of the program of that name (curl_test.go)
+//	bearer                  BEARER becomes the Authorization header with the token that is in stdout
 //	await FILE REGEXP [VAR] wait until the file, which something in the background writes, matches; VAR becomes the first group
 //	transcript FILE         run the kubectl commands in the file, which must say what they said to kube-apiserver
 //	modes PATH...           the modes of files and directories, as in "0600 data/ca.key", are stdout
@@ -65,6 +66,7 @@ func TestScripts(t *testing.T) {
 			"stop-server": positive(cmdStopServer),
 			"kill-server": positive(cmdKillServer),
 			"curl":        cmdCurl,
+			"bearer":      positive(cmdBearer),
 			"fetch":       positive(cmdFetch),
 			"await":       positive(cmdAwait),
 			"modes":       positive(cmdModes),

@@ -33,7 +33,6 @@ type serveOptions struct {
 	config        kayak.Config
 	kubeconfigOut string
 	verbosity     int
-	anonymousAuth bool
 	encodingCache resource.QuantityValue
 	history       resource.QuantityValue
 	logFile       string
@@ -93,8 +92,7 @@ func (o *serveOptions) addFlags(flags *pflag.FlagSet) {
 	c.ServiceNodePortRange = utilnet.PortRange{Base: 30000, Size: 2768}
 	flags.Var(&c.ServiceNodePortRange, "service-node-port-range", "A port range to reserve for services with NodePort visibility. "+
 		"This must not overlap with the ephemeral port range on nodes. Example: '30000-32767'. Inclusive at both ends of the range.")
-	flags.StringVar(&c.ServiceAccountIssuer, "service-account-issuer", "https://kubernetes.default.svc.cluster.local",
-		"Identifier of the service account token issuer. The issuer will assert this identifier in \"iss\" claim of issued tokens.")
+	addAuthenticationFlags(flags, &c.Authentication)
 	k := &c.Kubelet
 	flags.StringVar(&k.CertFile, "kubelet-client-certificate", "", "Path to a client cert file for TLS.")
 	flags.StringVar(&k.KeyFile, "kubelet-client-key", "", "Path to a client key file for TLS.")
@@ -111,8 +109,6 @@ func (o *serveOptions) addFlags(flags *pflag.FlagSet) {
 		"api/all=true|false controls all API versions\napi/ga=true|false controls all API versions of the form v[0-9]+\n"+
 		"api/beta=true|false controls all API versions of the form v[0-9]+beta[0-9]+\n"+
 		"api/alpha=true|false controls all API versions of the form v[0-9]+alpha[0-9]+")
-	flags.BoolVar(&o.anonymousAuth, "anonymous-auth", true, "Enables anonymous requests to the secure port of the API server. "+
-		"Requests that are not rejected by another authentication method are treated as anonymous requests.")
 	flags.DurationVar(&c.EventTTL, "event-ttl", time.Hour, "Amount of time to retain events.")
 	flags.IntVar(&c.MaxRequestsInflight, "max-requests-inflight", 400, "The maximum number of non-mutating requests in flight "+
 		"at a given time; 0 for no limit.")
@@ -208,7 +204,6 @@ func (o *serveOptions) complete(errOut io.Writer) error {
 		}
 		*path = abs
 	}
-	c.AnonymousAuth = &o.anonymousAuth
 	if o.encodingCache.Sign() < 0 {
 		return errors.New("--encoding-cache-size must not be negative")
 	}
@@ -220,6 +215,7 @@ func (o *serveOptions) complete(errOut io.Writer) error {
 	}
 	c.HistoryBytes = o.history.Value()
 	none(&c.CompactionInterval)
+	none(&c.Authentication.Webhook.CacheTTL)
 	none(&c.MaxRequestsInflight)
 	none(&c.MaxMutatingRequestsInflight)
 	level := slog.LevelWarn

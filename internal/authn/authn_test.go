@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/request/anonymous"
 	"k8s.io/apiserver/pkg/authentication/user"
 )
 
@@ -89,9 +90,9 @@ func TestChain(t *testing.T) {
 	}{
 		"recognised":                 {Chain{Plugins: []authenticator.Request{none, good}}, "jane"},
 		"recognised after a bad one": {Chain{Plugins: []authenticator.Request{bad, good}}, "jane"},
-		"nothing given":              {Chain{Plugins: []authenticator.Request{none}, Anonymous: true}, "system:anonymous"},
+		"nothing given":              {Chain{Plugins: []authenticator.Request{none}, Anonymous: anonymous.NewAuthenticator(nil)}, "system:anonymous"},
 		"nothing given, not allowed": {Chain{Plugins: []authenticator.Request{none}}, ""},
-		"bad, never anonymous":       {Chain{Plugins: []authenticator.Request{bad, none}, Anonymous: true}, ""},
+		"bad, never anonymous":       {Chain{Plugins: []authenticator.Request{bad, none}, Anonymous: anonymous.NewAuthenticator(nil)}, ""},
 	} {
 		got, err := test.chain.Authenticate(httptest.NewRequest(http.MethodGet, "/", nil))
 		switch {

@@ -6,17 +6,18 @@ import (
 	"github.com/kayak-k8s/kayak/internal/request"
 )
 
-// authenticate finds out who is asking. What it was about a credential that was not accepted goes into the log, not to the
-// client.
+// authenticate finds out who is asking, and takes the credentials out of the request. What it was about one that was not accepted
+// goes into the log, not to the client.
 func (s *Server) authenticate(x *exchange) error {
 	user, err := s.options.Authenticate(x.r)
 	if err != nil {
 		s.log.Warn("unable to authenticate the request", "path", x.r.URL.Path, "from", x.r.RemoteAddr, "error", err)
+		if s.options.Refuse != nil {
+			s.options.Refuse(x.w.Header())
+		}
 		return request.Unauthorized()
 	}
 	x.user = user
-	// Credentials have done their work; nothing behind this stage is to see them.
-	x.r.Header.Del("Authorization")
 	x.r = x.r.WithContext(genericrequest.WithUser(x.r.Context(), user))
 	return nil
 }

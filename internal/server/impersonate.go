@@ -1,116 +1,69 @@
 package server
 
 import (
+	"context"
 	"net/http"
-	"net/url"
-	"slices"
 	"strings"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apiserver/pkg/authentication/serviceaccount"
-	"k8s.io/apiserver/pkg/authentication/user"
-	"k8s.io/apiserver/pkg/authorization/authorizer"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apiserver/pkg/endpoints/filters/impersonation"
 	genericrequest "k8s.io/apiserver/pkg/endpoints/request"
-
-	"github.com/kayak-k8s/kayak/internal/request"
+	genericfeatures "k8s.io/apiserver/pkg/features"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
 )
 
-// impersonate lets a user act as another, who is named in headers, if the user has the verb impersonate on every part of that
-// identity (apiserver/pkg/endpoints/filters/impersonation). Everything behind this stage sees the other user only.
+// impersonate lets a user act as another, who is named in headers, if the user may: by the verb impersonate on every part of that
+// identity, or, constrained, by impersonate:<mode> on it together with impersonate-on:<mode>:<verb> on what is asked for
+// (KEP-5284). Everything behind this stage sees the other user only, and none of the headers.
+//
+// Who may is upstream's filter, which is used as it is: it consists of rules, it remembers which mode worked for whom, and
+// requests without such headers do not come near it.
 func (s *Server) impersonate(x *exchange) error {
-	wanted, err := impersonated(x.r.Header)
-	if err != nil || wanted == nil {
-		return err
+	if !impersonating(x.r.Header) {
+		return nil
 	}
-	for _, attributes := range wanted.permissions() {
-		attributes.User = x.user
-		attributes.Verb = "impersonate"
-		attributes.ResourceRequest = true
-		decision, reason, err := s.options.Authorizer.Authorize(x.r.Context(), attributes)
-		if err != nil || decision != authorizer.DecisionAllow {
-			return request.Forbidden(attributes, reason)
-		}
+	s.distrust(x)
+	before := x.user
+	var allowed *http.Request
+	ctx := context.WithValue(x.r.Context(), allowedKey{}, &allowed)
+	s.impersonation.ServeHTTP(x.w, x.r.WithContext(ctx))
+	if allowed == nil {
+		return errAnswered
 	}
-	wanted.complete()
-	s.log.Debug("impersonation", "user", x.user.GetName(), "as", wanted.Name, "audit-id", x.auditID)
-	x.user = &wanted.DefaultInfo
-	for name := range x.r.Header {
-		if strings.HasPrefix(name, "Impersonate-") {
-			x.r.Header.Del(name)
-		}
-	}
-	x.r = x.r.WithContext(genericrequest.WithUser(x.r.Context(), x.user))
+	x.user, _ = genericrequest.UserFrom(allowed.Context())
+	x.r = allowed
+	s.log.Debug("impersonation", "user", before.GetName(), "as", x.user.GetName(), "audit-id", x.auditID)
 	return nil
 }
 
-// impersonation is the user that headers name.
-type impersonation struct{ user.DefaultInfo }
-
-// impersonated reads the headers; nil when there are none.
-func impersonated(header http.Header) (*impersonation, error) {
-	wanted := &impersonation{}
-	wanted.Name = header.Get(authenticationv1.ImpersonateUserHeader)
-	wanted.UID = header.Get(authenticationv1.ImpersonateUIDHeader)
-	wanted.Groups = slices.Clone(header[authenticationv1.ImpersonateGroupHeader])
-	for name, values := range header {
-		if key, ok := strings.CutPrefix(strings.ToLower(name), strings.ToLower(authenticationv1.ImpersonateUserExtraHeaderPrefix)); ok {
-			if unescaped, err := url.PathUnescape(key); err == nil {
-				key = unescaped
-			}
-			if wanted.Extra == nil {
-				wanted.Extra = map[string][]string{}
-			}
-			wanted.Extra[key] = append(wanted.Extra[key], values...)
+// impersonating reports whether there is a header that names somebody else.
+func impersonating(header http.Header) bool {
+	for name := range header {
+		if strings.HasPrefix(name, "Impersonate-") {
+			return true
 		}
 	}
-	if wanted.Name != "" {
-		return wanted, nil
-	}
-	if wanted.UID != "" || len(wanted.Groups) > 0 || len(wanted.Extra) > 0 {
-		return nil, apierrors.NewInternalError(errImpersonateWithoutUser)
-	}
-	return nil, nil
+	return false
 }
 
-var errImpersonateWithoutUser = plainError{http.StatusInternalServerError, "requested groups, uid or extra without impersonating a user"}
+// allowedKey is the context key of where the filter leaves a request that it let pass.
+type allowedKey struct{}
 
-// permissions are what the impersonating user must be allowed.
-func (i *impersonation) permissions() []authorizer.AttributesRecord {
-	var list []authorizer.AttributesRecord
-	if namespace, name, err := serviceaccount.SplitUsername(i.Name); err == nil {
-		list = append(list, authorizer.AttributesRecord{APIVersion: "v1", Resource: "serviceaccounts", Namespace: namespace, Name: name})
-	} else {
-		list = append(list, authorizer.AttributesRecord{APIVersion: "v1", Resource: "users", Name: i.Name})
-	}
-	for _, group := range i.Groups {
-		list = append(list, authorizer.AttributesRecord{APIVersion: "v1", Resource: "groups", Name: group})
-	}
-	for key, values := range i.Extra {
-		for _, value := range values {
-			list = append(list, authorizer.AttributesRecord{
-				APIGroup: authenticationv1.GroupName, APIVersion: "v1", Resource: "userextras", Subresource: key, Name: value,
-			})
+// newImpersonation returns upstream's filter. What it lets pass is left where the request's context says.
+func newImpersonation(o Options) http.Handler {
+	allowed := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if place, ok := r.Context().Value(allowedKey{}).(**http.Request); ok {
+			*place = r
 		}
+	})
+	scheme := runtime.NewScheme()
+	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
+	codecs := serializer.NewCodecFactory(scheme) // a Status is all that is written
+	if utilfeature.DefaultFeatureGate.Enabled(genericfeatures.ConstrainedImpersonation) {
+		return impersonation.WithConstrainedImpersonation(allowed, o.Authorizer, codecs)
 	}
-	if i.UID != "" {
-		list = append(list, authorizer.AttributesRecord{
-			APIGroup: authenticationv1.GroupName, APIVersion: "v1", Resource: "uids", Name: i.UID,
-		})
-	}
-	return list
-}
-
-// complete adds the groups that follow from the name.
-func (i *impersonation) complete() {
-	if namespace, _, err := serviceaccount.SplitUsername(i.Name); err == nil && len(i.Groups) == 0 {
-		i.Groups = serviceaccount.MakeGroupNames(namespace)
-	}
-	group := user.AllAuthenticated
-	if i.Name == user.Anonymous {
-		group = user.AllUnauthenticated
-	}
-	if !slices.Contains(i.Groups, group) && !(i.Name == user.Anonymous && len(i.Groups) > 0) {
-		i.Groups = append(i.Groups, group)
-	}
+	return impersonation.WithImpersonation(allowed, o.Authorizer, codecs)
 }

@@ -43,7 +43,9 @@ type Options struct {
 	OpenAPI   *openapi.Handler
 	// Authenticate finds out who makes a request.
 	Authenticate func(*http.Request) (user.Info, error)
-	Authorizer   authorizer.UnconditionalAuthorizer
+	// Refuse, unless it is nil, adds to the headers of the answer to a client that is refused.
+	Refuse     func(http.Header)
+	Authorizer authorizer.UnconditionalAuthorizer
 	// Checks are the parts of the server's health.
 	Checks []Check
 	// Metrics are served at /metrics.
@@ -52,6 +54,8 @@ type Options struct {
 	MaxReadOnly, MaxMutating int
 	// RequestTimeout is the longest that a request may take that is not long-running.
 	RequestTimeout time.Duration
+	// Documents are served as they are, by path.
+	Documents map[string]authn.Document
 	// Stopping is closed by Shutdown; it must be the one that API knows.
 	Stopping chan struct{}
 	// Logs is a directory to serve at /logs/, or nil.
@@ -64,13 +68,15 @@ type Server struct {
 	options  Options
 	log      *slog.Logger
 	pipeline []stage
-	paths    paths
-	readOnly seats
-	mutating seats
-	active   active
-	taken    taken
-	http     *http.Server
-	stopOnce sync.Once
+	// impersonation decides whether a user may act as another.
+	impersonation http.Handler
+	paths         paths
+	readOnly      seats
+	mutating      seats
+	active        active
+	taken         taken
+	http          *http.Server
+	stopOnce      sync.Once
 }
 
 // New returns a server that is not serving yet.
@@ -80,11 +86,14 @@ func New(options Options) *Server {
 		log:      options.Logger,
 		readOnly: newSeats(options.MaxReadOnly),
 		mutating: newSeats(options.MaxMutating),
+
+		impersonation: newImpersonation(options),
 	}
 	s.pipeline = s.stages()
 	s.paths = paths{"/metrics": options.Metrics.Handler()}
 	s.addHealth(options.Checks)
 	s.addLogs(options.Logs)
+	s.addDocuments(options.Documents)
 	s.http = &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: 32 * time.Second,

@@ -13,7 +13,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apiserver/pkg/authentication/user"
-	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/endpoints/filters"
 	"k8s.io/apiserver/pkg/warning"
 	"pgregory.net/rapid"
@@ -162,58 +161,6 @@ func TestTooManyRequests(t *testing.T) {
 	s.ServeHTTP(w, r.Clone(t.Context()))
 	if w.Code != http.StatusOK {
 		t.Errorf("after the first had ended: %d", w.Code)
-	}
-}
-
-func TestImpersonation(t *testing.T) {
-	t.Parallel()
-	// may is what the user is allowed to impersonate.
-	may := map[string]bool{"users jane": true, "groups dev": true, "serviceaccounts robot": true, "userextras a": true}
-	s := newServer(t, func(o *Options) {
-		o.Authorizer = authz.New(authorizer.AuthorizerFunc(func(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
-			if a.GetVerb() == "impersonate" && may[a.GetResource()+" "+a.GetName()] {
-				return authorizer.DecisionAllow, "", nil
-			}
-			return authorizer.DecisionNoOpinion, "", nil
-		}))
-	})
-	for _, test := range []struct {
-		name    string
-		headers []string
-		want    user.Info // nil: refused
-	}{
-		{"nobody", nil, &user.DefaultInfo{Name: "x"}},
-		{"user", []string{"Impersonate-User", "jane"}, &user.DefaultInfo{Name: "jane", Groups: []string{"system:authenticated"}}},
-		{"group too", []string{"Impersonate-User", "jane", "Impersonate-Group", "dev"},
-			&user.DefaultInfo{Name: "jane", Groups: []string{"dev", "system:authenticated"}}},
-		{"another user", []string{"Impersonate-User", "admin"}, nil},
-		{"another group", []string{"Impersonate-User", "jane", "Impersonate-Group", "system:masters"}, nil},
-		{"service account", []string{"Impersonate-User", "system:serviceaccount:ns:robot"}, &user.DefaultInfo{
-			Name:   "system:serviceaccount:ns:robot",
-			Groups: []string{"system:serviceaccounts", "system:serviceaccounts:ns", "system:authenticated"},
-		}},
-		{"extra", []string{"Impersonate-User", "jane", "Impersonate-Extra-Scopes", "a"}, &user.DefaultInfo{
-			Name: "jane", Groups: []string{"system:authenticated"}, Extra: map[string][]string{"scopes": {"a"}},
-		}},
-		{"another extra", []string{"Impersonate-User", "jane", "Impersonate-Extra-Scopes", "b"}, nil},
-		{"no user", []string{"Impersonate-Group", "dev"}, nil},
-		{"uid", []string{"Impersonate-User", "jane", "Impersonate-Uid", "1"}, nil},
-	} {
-		r := httptest.NewRequest(http.MethodGet, "/", nil)
-		for i := 0; i < len(test.headers); i += 2 {
-			r.Header.Add(test.headers[i], test.headers[i+1])
-		}
-		x := &exchange{w: &response{ResponseWriter: httptest.NewRecorder()}, r: r, user: &user.DefaultInfo{Name: "x"}}
-		err := s.impersonate(x)
-		if (err != nil) != (test.want == nil) {
-			t.Errorf("%s: error %v", test.name, err)
-			continue
-		}
-		if err == nil {
-			if diff := cmp.Diff(test.want, x.user); diff != "" {
-				t.Errorf("%s (-want +got):\n%s", test.name, diff)
-			}
-		}
 	}
 }
 

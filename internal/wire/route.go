@@ -20,14 +20,30 @@ func CheckRoute(r *http.Request, verb string, patchTypes []string) error {
 			return request.NoRoute(http.StatusUnsupportedMediaType, "415: Unsupported Media Type")
 		}
 	}
-	accept := r.Header.Get("Accept")
-	if accept == "" || anyType(accept, func(t string) bool { return t == "*/*" || slices.Contains(mediaTypes, t) }) {
+	if accepts(r, mediaTypes) {
 		return nil
 	}
 	available := mediaTypes
 	if verb == "list" || verb == "watch" {
 		available = slices.Concat(mediaTypes, streamMediaTypes)
 	}
+	return notAcceptable(available)
+}
+
+// CheckAccept refuses, in the same way, an Accept header that does not name the one media type of a document.
+func CheckAccept(r *http.Request, mediaType string) error {
+	if available := []string{mediaType}; !accepts(r, available) {
+		return notAcceptable(available)
+	}
+	return nil
+}
+
+func accepts(r *http.Request, types []string) bool {
+	accept := r.Header.Get("Accept")
+	return accept == "" || anyType(accept, func(t string) bool { return t == "*/*" || slices.Contains(types, t) })
+}
+
+func notAcceptable(available []string) error {
 	return request.NoRoute(http.StatusNotAcceptable,
 		"406: Not Acceptable\n\nAvailable representations: "+strings.Join(available, ", "))
 }
