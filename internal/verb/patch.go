@@ -204,11 +204,22 @@ func (p *patcher) applyToJSON(document []byte) ([]byte, []error, error) {
 		return nil, nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf(
 			"The allowed maximum operations in a JSON patch is %d, got %d", maxPatchOperations, len(operations)))
 	}
-	patched, err := operations.Apply(document)
+	patched, err := applyOperations(operations, document)
 	if err != nil {
 		return nil, nil, unprocessable(err)
 	}
 	return patched, strictErrs, nil
+}
+
+// applyOperations keeps a panic of the library from becoming one of the request: it has one for a test of the whole document
+// that names no value.
+func applyOperations(operations jsonpatch.Patch, document []byte) (patched []byte, err error) {
+	defer func() {
+		if broken := recover(); broken != nil {
+			err = fmt.Errorf("the patch cannot be applied: %v", broken)
+		}
+	}()
+	return operations.Apply(document)
 }
 
 // jsonPatchOp lists what an operation may have (RFC 6902).
