@@ -96,7 +96,7 @@ func (a *API) commit(ctx context.Context, k *kind.Kind, key string, dryRun bool,
 		var doubtful *stepError
 		switch {
 		case conflict != nil && turn == nil:
-			turn = a.turns.take(ctx, key)
+			turn = a.Turns.take(ctx, key)
 			var reloadErr error
 			if cur, reloadErr = a.reload(ctx, key); reloadErr != nil {
 				return outcome{}, reloadErr

@@ -9,15 +9,15 @@ import (
 // turnLength is how long a turn lasts at most.
 const turnLength = time.Second
 
-// turns brings those who write to the same object into an order, once they have got in each other's way. Without it, of n
+// Turns brings those who write to the same object into an order, once they have got in each other's way. Without it, of n
 // writers one wins and n-1 have worked in vain, again and again.
 //
 // A turn is a courtesy, not a lock: nobody takes one before it has lost a race, and after turnLength it passes on, whatever its
 // owner does. So a write that is under way (its admission webhook may take seconds, or write to the same object itself) does not
 // hold up others for longer than that. What is right is decided by the store alone.
 //
-// The zero value is ready. Methods may be called from any number of goroutines.
-type turns struct {
+// The zero value is ready; nil is a Turns that nobody takes. Methods may be called from any number of goroutines.
+type Turns struct {
 	mu   sync.Mutex
 	keys map[string]*queue
 }
@@ -26,13 +26,13 @@ type turns struct {
 type queue struct {
 	// taken holds a token while somebody has the turn. Who waits to put one in is served in order.
 	taken chan struct{}
-	// users counts who has a turn or waits for one; at 0 the key is forgotten. Guarded by turns.mu.
+	// users counts who has a turn or waits for one; at 0 the key is forgotten. Guarded by Turns.mu.
 	users int
 }
 
 // turn is the right to be the next to write a key.
 type turn struct {
-	of    *turns
+	of    *Turns
 	key   string
 	queue *queue
 	pass  sync.Once
@@ -40,7 +40,10 @@ type turn struct {
 }
 
 // take waits for the turn to write a key, which the caller must end. It returns nil when ctx ends first.
-func (t *turns) take(ctx context.Context, key string) *turn {
+func (t *Turns) take(ctx context.Context, key string) *turn {
+	if t == nil {
+		return nil
+	}
 	q := t.join(key)
 	select {
 	case q.taken <- struct{}{}:
@@ -53,7 +56,7 @@ func (t *turns) take(ctx context.Context, key string) *turn {
 	}
 }
 
-func (t *turns) join(key string) *queue {
+func (t *Turns) join(key string) *queue {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	q := t.keys[key]
@@ -68,7 +71,7 @@ func (t *turns) join(key string) *queue {
 	return q
 }
 
-func (t *turns) leave(key string, q *queue) {
+func (t *Turns) leave(key string, q *queue) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if q.users--; q.users == 0 {

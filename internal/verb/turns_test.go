@@ -12,7 +12,7 @@ import (
 func TestTurnsComeOneAfterAnother(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var all turns
+		var all Turns
 		var now, most, served atomic.Int32
 		var writers sync.WaitGroup
 		for range 50 {
@@ -41,7 +41,7 @@ func TestTurnsComeOneAfterAnother(t *testing.T) {
 func TestTurnPassesOn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var all turns
+		var all Turns
 		slow := all.take(t.Context(), "key")
 		start := time.Now()
 		next := all.take(t.Context(), "key")

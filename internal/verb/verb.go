@@ -29,7 +29,7 @@ import (
 	"github.com/kayak-k8s/kayak/internal/store"
 )
 
-// API is what verbs need. All fields but Admission and Fields are required. It is safe for concurrent use once it is filled in.
+// API is what verbs need. All fields but Admission, Fields and Turns are required. It is safe for concurrent use once it is filled in.
 type API struct {
 	State *state.State
 	Store store.Store
@@ -50,8 +50,8 @@ type API struct {
 	DeleteCollectionWorkers int
 	// Stopping is closed when the server begins to stop: watches end.
 	Stopping <-chan struct{}
-
-	turns turns
+	// Turns are shared by all that write through the same store; nil for none.
+	Turns *Turns
 }
 
 // Call is one request for one resource.
