@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net"
 	"net/netip"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -92,7 +91,7 @@ func (p *parts) lookup(ctx context.Context, resource schema.GroupResource, name 
 // assemble puts the parts together. Nothing runs yet, but what authentication has in the background, which ends with life.
 func (s *Server) assemble(life context.Context) (p *parts, err error) {
 	p = &parts{
-		root:       "/" + strings.Trim(s.config.Etcd.Prefix, "/") + "/", // with or without slashes, as upstream
+		root:       s.root(),
 		api:        &verb.API{},
 		authorizer: authz.New(),
 		objects:    &services.Server{},
@@ -121,7 +120,8 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 	s.http = server.New(server.Options{
 		Kinds: served, API: p.api, Discovery: documents, OpenAPI: openapi.New(served),
 		Authenticate: p.authn.chain.Authenticate, Refuse: p.authn.chain.Refuse, Authorizer: p.authorizer, Documents: p.authn.documents,
-		Checks: s.checks(p.started), Metrics: server.NewMetrics(),
+		Middleware: s.config.Middleware,
+		Checks:     s.checks(p.started), Metrics: server.NewMetrics(),
 		MaxReadOnly: s.config.MaxRequestsInflight, MaxMutating: s.config.MaxMutatingRequestsInflight,
 		RequestTimeout: s.config.RequestTimeout, Stopping: stopping, Logs: s.logs, Logger: s.log,
 	})

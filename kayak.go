@@ -209,6 +209,9 @@ func (s *Server) prepareMaterial() (err error) {
 		options.Hosts = append(options.Hosts, s.advertise.String())
 	}
 	if s.config.DataDir == "" {
+		if s.config.Snapshot != nil {
+			options.From = s.config.Snapshot.material
+		}
 		s.material, err = bootstrap.Generate(options)
 	} else {
 		s.material, err = bootstrap.Prepare(options)
@@ -349,6 +352,20 @@ func (s *Server) KubeconfigPath() string {
 
 // Handler returns the server as a handler, without TLS. Requests that reach it so have no client certificate.
 func (s *Server) Handler() http.Handler { return s.http }
+
+// RESTConfigFor returns a client configuration for a user with groups, with a client certificate of the server's own authority,
+// valid for a year. The server must have been started.
+func (s *Server) RESTConfigFor(name string, groups ...string) (*rest.Config, error) {
+	pair, err := s.material.CA.ClientCertificate(name, groups, clientCertificateLife)
+	if err != nil {
+		return nil, err
+	}
+	config := s.RESTConfig()
+	config.CertData, config.KeyData = pair.CertPEM, pair.KeyPEM
+	return config, nil
+}
+
+const clientCertificateLife = 365 * 24 * time.Hour
 
 // ConfigFor returns a client configuration for clients in this process that are the user, with the groups: no socket, no TLS, no
 // credentials. Whoever is a member of system:authenticated says so. The server must have been started.

@@ -63,6 +63,8 @@ type Options struct {
 	// Hosts are more names and addresses for the serving certificate, such as the bind and the advertise address. The
 	// unspecified addresses 0.0.0.0 and :: are left out, since nobody connects to them.
 	Hosts []string
+	// From, unless it is nil, is material that Generate takes over, as far as it suits the other options.
+	From *Material
 	// Logger hears which files were written and why, and of files that others can read. Nil means nobody listens.
 	Logger *slog.Logger
 
@@ -143,6 +145,14 @@ func Generate(opts Options) (*Material, error) {
 	p, err := newPlan(opts)
 	if err != nil {
 		return nil, err
+	}
+	if m := opts.From; m != nil {
+		p.have = map[string][]byte{
+			authorityID.key: m.CA.KeyPEM, authorityID.public: m.CA.CertPEM,
+			servingID.key: m.Serving.KeyPEM, servingID.public: m.Serving.CertPEM,
+			adminID.key: m.Admin.KeyPEM, adminID.public: m.Admin.CertPEM,
+			serviceAccountID.key: m.ServiceAccountKeyPEM, serviceAccountID.public: m.ServiceAccountPublicPEM,
+		}
 	}
 	return p.material()
 }

@@ -46,6 +46,8 @@ type Options struct {
 	// Refuse, unless it is nil, adds to the headers of the answer to a client that is refused.
 	Refuse     func(http.Header)
 	Authorizer authorizer.UnconditionalAuthorizer
+	// Middleware, unless it is nil, is put around the last stage of the pipeline.
+	Middleware func(http.Handler) http.Handler
 	// Checks are the parts of the server's health.
 	Checks []Check
 	// Metrics are served at /metrics.
