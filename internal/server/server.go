@@ -77,6 +77,7 @@ type Server struct {
 	mutating      seats
 	active        active
 	taken         taken
+	busy          busy
 	http          *http.Server
 	stopOnce      sync.Once
 }
@@ -102,6 +103,7 @@ func New(options Options) *Server {
 		IdleTimeout:       90 * time.Second,
 		MaxHeaderBytes:    1 << 20,
 		ErrorLog:          log.New(connectionLog{options.Logger}, "", 0),
+		ConnState:         s.busy.note,
 		ConnContext:       func(ctx context.Context, _ net.Conn) context.Context { return authn.WithConnection(ctx) },
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 100, MaxReadFrameSize: 256 << 10},
 	}
@@ -127,9 +129,6 @@ func (s *Server) Serve(listener net.Listener, config *tls.Config) error {
 	return err
 }
 
-// lingering is how long connections get to carry their last bytes away once no request is under way.
-const lingering = 100 * time.Millisecond
-
 // Shutdown stops serving: no new connections, watches end, and every request under way is finished, for as long as ctx allows.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stopOnce.Do(func() { close(s.options.Stopping) })
@@ -138,10 +137,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	go func() { done <- s.http.Shutdown(ctx) }()
 	err := s.active.wait(ctx)
 	// net/http waits a second for every HTTP/2 client to hang up by itself; what had to be said has been said.
-	select {
-	case <-done:
-	case <-time.After(lingering):
-	}
+	s.busy.drain(done)
 	return errors.Join(err, s.http.Close())
 }
 
