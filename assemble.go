@@ -120,7 +120,7 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 	s.http = server.New(server.Options{
 		Kinds: served, API: p.api, Discovery: documents, OpenAPI: openapi.New(served),
 		Authenticate: p.authn.chain.Authenticate, Refuse: p.authn.chain.Refuse, Authorizer: p.authorizer, Documents: p.authn.documents,
-		Middleware: s.config.Middleware,
+		Middleware: s.config.Middleware, NoHTTP2: s.config.Serving.NoHTTP2, MaxStreams: s.config.Serving.MaxStreamsPerConnection,
 		Checks:     s.checks(p.started), Metrics: server.NewMetrics(),
 		MaxReadOnly: s.config.MaxRequestsInflight, MaxMutating: s.config.MaxMutatingRequestsInflight,
 		RequestTimeout: s.config.RequestTimeout, Stopping: stopping, Logs: s.logs, Logger: s.log,

@@ -57,6 +57,8 @@ type Config struct {
 	ServiceClusterIPRange []netip.Prefix
 	// ServiceNodePortRange has the node ports of Services; default 30000-32767.
 	ServiceNodePortRange utilnet.PortRange
+	// Serving says how the server presents itself to clients.
+	Serving ServingConfig
 	// Authentication says who is believed to be whom.
 	Authentication AuthenticationConfig
 	// Kubelet says how kubelets are spoken to, for logs, exec and the like.

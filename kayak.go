@@ -50,6 +50,7 @@ type Server struct {
 
 	listener net.Listener
 	material *bootstrap.Material
+	tls      *tls.Config
 	store    store.Store
 	state    *state.State
 	apis     *runtimeconfig.Config
@@ -80,6 +81,9 @@ func New(config Config) (*Server, error) {
 		return nil, err
 	}
 	if err := config.checkServiceIPs(); err != nil {
+		return nil, err
+	}
+	if err := config.Serving.check(); err != nil {
 		return nil, err
 	}
 	if err := config.Authentication.Check(); err != nil {
@@ -208,6 +212,9 @@ func (s *Server) prepareMaterial() (err error) {
 	if s.advertise.IsValid() {
 		options.Hosts = append(options.Hosts, s.advertise.String())
 	}
+	if options.Trust, err = s.config.Serving.trust(); err != nil {
+		return err
+	}
 	if s.config.DataDir == "" {
 		if s.config.Snapshot != nil {
 			options.From = s.config.Snapshot.material
@@ -216,6 +223,10 @@ func (s *Server) prepareMaterial() (err error) {
 	} else {
 		s.material, err = bootstrap.Prepare(options)
 	}
+	if err != nil {
+		return err
+	}
+	s.tls, err = s.tlsConfig()
 	return err
 }
 
@@ -247,9 +258,8 @@ func (s *Server) run(ctx context.Context) {
 	if s.config.CompactionInterval > 0 {
 		s.goRun(func() { _ = compact.Run(ctx, s.store, s.config.CompactionInterval, s.log) })
 	}
-	config := &tls.Config{Certificates: []tls.Certificate{s.material.Serving.TLS()}, MinVersion: tls.VersionTLS12}
 	s.goRun(func() {
-		if err := s.http.Serve(s.listener, config); err != nil {
+		if err := s.http.Serve(s.listener, s.tls); err != nil {
 			s.failed <- err
 		}
 	})
@@ -334,13 +344,20 @@ func (s *Server) RESTConfig() *rest.Config {
 	return &rest.Config{
 		Host: s.URL(),
 		TLSClientConfig: rest.TLSClientConfig{
-			CAData: s.material.CA.CertPEM, CertData: s.material.Admin.CertPEM, KeyData: s.material.Admin.KeyPEM,
+			CAData: s.material.Authorities(), CertData: s.material.Admin.CertPEM, KeyData: s.material.Admin.KeyPEM,
+			ServerName: s.serverName(s.listener.Addr().(*net.TCPAddr).IP.String()),
 		},
 	}
 }
 
 // Kubeconfig returns the same as a kubeconfig.
-func (s *Server) Kubeconfig() *clientcmdapi.Config { return s.material.Kubeconfig(s.URL()) }
+func (s *Server) Kubeconfig() *clientcmdapi.Config {
+	config := s.material.Kubeconfig(s.URL())
+	for _, cluster := range config.Clusters {
+		cluster.TLSServerName = s.RESTConfig().ServerName
+	}
+	return config
+}
 
 // KubeconfigPath returns the file that holds it, in the data directory; empty without one.
 func (s *Server) KubeconfigPath() string {

@@ -13,6 +13,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -58,6 +59,9 @@ type Options struct {
 	RequestTimeout time.Duration
 	// Documents are served as they are, by path.
 	Documents map[string]authn.Document
+	// NoHTTP2 serves HTTP/1.1 only; MaxStreams bounds the requests at a time on an HTTP/2 connection, 0 means 100.
+	NoHTTP2    bool
+	MaxStreams int
 	// Stopping is closed by Shutdown; it must be the one that API knows.
 	Stopping chan struct{}
 	// Logs is a directory to serve at /logs/, or nil.
@@ -105,7 +109,7 @@ func New(options Options) *Server {
 		ErrorLog:          log.New(connectionLog{options.Logger}, "", 0),
 		ConnState:         s.busy.note,
 		ConnContext:       func(ctx context.Context, _ net.Conn) context.Context { return authn.WithConnection(ctx) },
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 100, MaxReadFrameSize: 256 << 10},
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: cmp.Or(options.MaxStreams, 100), MaxReadFrameSize: 256 << 10},
 	}
 	return s
 }
@@ -117,6 +121,9 @@ func (s *Server) Paths() []string { return append(s.paths.names(), s.options.Ope
 func (s *Server) Serve(listener net.Listener, config *tls.Config) error {
 	config = config.Clone()
 	config.NextProtos = []string{"h2", "http/1.1"}
+	if s.options.NoHTTP2 {
+		config.NextProtos = config.NextProtos[1:]
+	}
 	config.ClientAuth = tls.RequestClientCert // asked for, not required; authn verifies it
 	if config.MinVersion == 0 {
 		config.MinVersion = tls.VersionTLS12
