@@ -121,7 +121,7 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 		Kinds: served, API: p.api, Discovery: documents, OpenAPI: openapi.New(served),
 		Authenticate: p.authn.chain.Authenticate, Refuse: p.authn.chain.Refuse, Authorizer: p.authorizer, Documents: p.authn.documents,
 		Middleware: s.config.Middleware, NoHTTP2: s.config.Serving.NoHTTP2, MaxStreams: s.config.Serving.MaxStreamsPerConnection,
-		Checks:     s.checks(p.started), Metrics: server.NewMetrics(),
+		Checks: s.checks(p.started), Metrics: server.NewMetrics(),
 		MaxReadOnly: s.config.MaxRequestsInflight, MaxMutating: s.config.MaxMutatingRequestsInflight,
 		RequestTimeout: s.config.RequestTimeout, Stopping: stopping, Logs: s.logs, Logger: s.log,
 	})
@@ -226,6 +226,7 @@ func (s *Server) ownAddresses() []netip.AddrPort {
 func (s *Server) controllers(p *parts) []controller {
 	return []controller{
 		&controllers.SystemNamespaces{API: p.api, Resource: p.resource("", "v1", "namespaces"), Logger: s.log},
+		s.clusterAuthentication(p),
 		&services.DefaultCIDR{Objects: p.objects, Ranges: s.config.ServiceClusterIPRange, Logger: s.log},
 		&services.Repair{Allocator: p.allocator, Objects: p.objects, Logger: s.log},
 		&controllers.PriorityClasses{API: p.api, Resource: p.resource("scheduling.k8s.io", "v1", "priorityclasses"), Logger: s.log},
@@ -235,6 +236,22 @@ func (s *Server) controllers(p *parts) []controller {
 		},
 		p.service, // the last: it makes pods come here
 	}
+}
+
+// clusterAuthentication tells others whom this server believes. An authority that is made anew with every start is left out where
+// what is told is not.
+func (s *Server) clusterAuthentication(p *parts) *controllers.ClusterAuthentication {
+	config := &s.config.Authentication
+	c := &controllers.ClusterAuthentication{
+		API: p.api, Resource: p.resource("", "v1", "configmaps"), ClientCAFile: config.ClientCAFile,
+		FrontProxyCAFile: config.FrontProxy.CAFile, UsernameHeaders: config.FrontProxy.UsernameHeaders,
+		UIDHeaders: config.FrontProxy.UIDHeaders, GroupHeaders: config.FrontProxy.GroupHeaders,
+		ExtraHeaderPrefixes: config.FrontProxy.ExtraHeaderPrefixes, AllowedNames: config.FrontProxy.AllowedNames, Logger: s.log,
+	}
+	if s.config.DataDir != "" || len(s.config.Etcd.Servers) == 0 {
+		c.ClientCA = s.material.CA.CertPEM
+	}
+	return c
 }
 
 func (s *Server) kubernetesService(p *parts) *controllers.KubernetesService {
