@@ -190,33 +190,3 @@ func whoAmI(t testing.TB, config *rest.Config) authenticationv1.UserInfo {
 	}
 	return review.Status.UserInfo
 }
-
-// BenchmarkStart is a start, a request and the end, of the servers after the first.
-func BenchmarkStart(b *testing.B) {
-	for name, opts := range map[string][]kayaktest.Option{"socket": nil, "memory": {kayaktest.InMemory()}} {
-		b.Run(name, func(b *testing.B) {
-			var start, request, stop time.Duration
-			for b.Loop() {
-				began := time.Now()
-				s := kayaktest.New(b, opts...)
-				start += time.Since(began)
-				began = time.Now()
-				whoAmI(b, s.Config())
-				request += time.Since(began)
-				began = time.Now()
-				s.Stop()
-				stop += time.Since(began)
-			}
-			for unit, d := range map[string]time.Duration{"start-ms": start, "request-ms": request, "stop-ms": stop} {
-				b.ReportMetric(float64(d.Microseconds())/1000/float64(b.N), unit)
-			}
-		})
-	}
-}
-
-// BenchmarkFirstStart is the start of the first server of a process: run it with -benchtime 1x.
-func BenchmarkFirstStart(b *testing.B) {
-	for b.Loop() {
-		kayaktest.New(b).Stop()
-	}
-}
