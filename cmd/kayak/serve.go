@@ -160,6 +160,7 @@ func (o *serveOptions) run(ctx context.Context, out, errOut io.Writer) error {
 	}
 	trim.Program()
 	trim.WhenIdle()
+	defer memory.Floor(heapFloor)()
 	select {
 	case <-signals:
 	case err := <-server.Failed():
@@ -171,6 +172,9 @@ func (o *serveOptions) run(ctx context.Context, out, errOut io.Writer) error {
 	}()
 	return stop(server)
 }
+
+// heapFloor is what the garbage collector is told that the heap has in any case. It saves a good part of a write's CPU time.
+const heapFloor = 24 << 20
 
 // stopTimeout is how long requests under way have to finish.
 const stopTimeout = 800 * time.Millisecond
