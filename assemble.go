@@ -21,7 +21,6 @@ import (
 	"k8s.io/kubernetes/pkg/registry/admissionregistration/resolver"
 
 	"github.com/kayak-k8s/kayak/internal/actions"
-	"github.com/kayak-k8s/kayak/internal/authz"
 	"github.com/kayak-k8s/kayak/internal/connect"
 	"github.com/kayak-k8s/kayak/internal/controllers"
 	"github.com/kayak-k8s/kayak/internal/discovery"
@@ -51,7 +50,7 @@ type parts struct {
 	root        string
 	api         *verb.API
 	table       *kind.Table
-	authorizer  authz.Chain
+	authorizer  *authorization
 	objects     *services.Server
 	allocator   *services.Allocator
 	connections *connect.Connections
@@ -94,7 +93,7 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 	p = &parts{
 		root:       "/" + strings.Trim(s.config.Etcd.Prefix, "/") + "/", // with or without slashes, as upstream
 		api:        &verb.API{},
-		authorizer: authz.New(),
+		authorizer: s.newAuthorization(life),
 		objects:    &services.Server{},
 		started:    make(chan struct{}),
 	}
@@ -108,6 +107,9 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 		Store: s.store, Prefix: p.root, Families: families(p.table, p.root), Logger: s.log,
 		HistoryBytes: s.config.HistoryBytes, EncodingBytes: s.config.EncodingCacheBytes,
 	})
+	if err := s.authorize(life, p); err != nil {
+		return nil, err
+	}
 	stopping := make(chan struct{})
 	*p.api = verb.API{
 		State: s.state, Store: s.store, Root: p.root, Authorizer: p.authorizer, Fields: managedfields.New(),
@@ -156,6 +158,7 @@ func (s *Server) makeKinds(p *parts) (err error) {
 		return err
 	}
 	p.allocator.Hook(kinds...)
+	p.authorizer.guard.Hook(kinds...)
 	p.table = kind.NewTable(kinds...)
 	return nil
 }
@@ -224,8 +227,11 @@ func (s *Server) ownAddresses() []netip.AddrPort {
 
 // controllers are what the server keeps in order, in the order in which one needs the other.
 func (s *Server) controllers(p *parts) []controller {
-	return []controller{
+	list := []controller{
 		&controllers.SystemNamespaces{API: p.api, Resource: p.resource("", "v1", "namespaces"), Logger: s.log},
+	}
+	list = append(list, s.authorizationControllers(p)...)
+	return append(list,
 		&services.DefaultCIDR{Objects: p.objects, Ranges: s.config.ServiceClusterIPRange, Logger: s.log},
 		&services.Repair{Allocator: p.allocator, Objects: p.objects, Logger: s.log},
 		&controllers.PriorityClasses{API: p.api, Resource: p.resource("scheduling.k8s.io", "v1", "priorityclasses"), Logger: s.log},
@@ -234,7 +240,7 @@ func (s *Server) controllers(p *parts) []controller {
 			PriorityLevels: p.resource("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations"), Logger: s.log,
 		},
 		p.service, // the last: it makes pods come here
-	}
+	)
 }
 
 func (s *Server) kubernetesService(p *parts) *controllers.KubernetesService {

@@ -80,7 +80,7 @@ func New(config Config) (*Server, error) {
 	if err := config.checkServiceIPs(); err != nil {
 		return nil, err
 	}
-	if err := config.Authentication.Check(); err != nil {
+	if err := errors.Join(config.Authentication.Check(), config.Authorization.Check()); err != nil {
 		return nil, err
 	}
 	advertise, err := config.advertised()
@@ -216,6 +216,14 @@ func (s *Server) prepareMaterial() (err error) {
 
 // checks are the parts of the server's health.
 func (s *Server) checks(started <-chan struct{}) []server.Check {
+	hook := func(context.Context) error {
+		select {
+		case <-started:
+			return nil
+		default:
+			return errors.New("not finished")
+		}
+	}
 	return []server.Check{
 		{Name: "etcd", Run: s.storeReachable},
 		{Name: "etcd-readiness", Run: s.storeReachable, ReadyOnly: true},
@@ -225,14 +233,8 @@ func (s *Server) checks(started <-chan struct{}) []server.Check {
 			}
 			return nil
 		}},
-		{Name: "poststarthook/start-system-namespaces-controller", Run: func(context.Context) error {
-			select {
-			case <-started:
-				return nil
-			default:
-				return errors.New("not finished")
-			}
-		}},
+		{Name: "poststarthook/start-system-namespaces-controller", Run: hook},
+		{Name: "poststarthook/rbac/bootstrap-roles", Run: hook},
 	}
 }
 
