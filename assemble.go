@@ -2,6 +2,7 @@ package kayak
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -58,6 +59,8 @@ type parts struct {
 	authn       *authentication
 
 	controllers []controller
+	// policy are the controllers of roles and bindings.
+	policy []controller
 	// started is closed when the controllers have made what was missing.
 	started chan struct{}
 }
@@ -130,6 +133,7 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 	documents.SetPaths(s.http.Paths())
 	p.service = s.kubernetesService(p)
 	p.controllers = s.controllers(p)
+	p.policy = s.authorizationControllers(p)
 	return p, nil
 }
 
@@ -225,13 +229,31 @@ func (s *Server) ownAddresses() []netip.AddrPort {
 	return own
 }
 
+// ensure lets the controllers make what is missing: the namespaces at first, then everything that is about roles beside the rest,
+// because a start is mostly waiting for writes.
+func (p *parts) ensure(ctx context.Context) error {
+	if err := ensureAll(ctx, p.controllers[:1]); err != nil {
+		return err
+	}
+	policy := make(chan error, 1)
+	go func() { policy <- ensureAll(ctx, p.policy) }()
+	err := ensureAll(ctx, p.controllers[1:])
+	return errors.Join(err, <-policy)
+}
+
+func ensureAll(ctx context.Context, list []controller) error {
+	for _, c := range list {
+		if err := c.Ensure(ctx); err != nil {
+			return fmt.Errorf("cannot set up the %s: %w", c.Name(), err)
+		}
+	}
+	return nil
+}
+
 // controllers are what the server keeps in order, in the order in which one needs the other.
 func (s *Server) controllers(p *parts) []controller {
-	list := []controller{
+	return []controller{
 		&controllers.SystemNamespaces{API: p.api, Resource: p.resource("", "v1", "namespaces"), Logger: s.log},
-	}
-	list = append(list, s.authorizationControllers(p)...)
-	return append(list,
 		&services.DefaultCIDR{Objects: p.objects, Ranges: s.config.ServiceClusterIPRange, Logger: s.log},
 		&services.Repair{Allocator: p.allocator, Objects: p.objects, Logger: s.log},
 		&controllers.PriorityClasses{API: p.api, Resource: p.resource("scheduling.k8s.io", "v1", "priorityclasses"), Logger: s.log},
@@ -240,7 +262,7 @@ func (s *Server) controllers(p *parts) []controller {
 			PriorityLevels: p.resource("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations"), Logger: s.log,
 		},
 		p.service, // the last: it makes pods come here
-	)
+	}
 }
 
 func (s *Server) kubernetesService(p *parts) *controllers.KubernetesService {

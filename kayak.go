@@ -21,6 +21,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -129,12 +130,10 @@ func (s *Server) start(ctx context.Context) error {
 		return fmt.Errorf("cannot load the objects from the store: %w", err)
 	}
 	s.leave = parts.service.Close
-	for _, c := range parts.controllers {
-		if err := c.Ensure(ctx); err != nil {
-			return fmt.Errorf("cannot set up the %s: %w", c.Name(), err)
-		}
+	if err := parts.ensure(ctx); err != nil {
+		return err
 	}
-	for _, c := range parts.controllers {
+	for _, c := range slices.Concat(parts.controllers, parts.policy) {
 		s.goRun(func() { c.Run(background) })
 	}
 	close(parts.started)

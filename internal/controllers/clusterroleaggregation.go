@@ -9,7 +9,6 @@ import (
 	"sync"
 
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -146,7 +145,7 @@ func aggregate(roles map[string]*rbacv1.ClusterRole) (due []*rbacv1.ClusterRole,
 			if err != nil {
 				return nil, err
 			}
-			if !equality.Semantic.DeepEqual(rules, role.Rules) {
+			if !sameRules(rules, role.Rules) {
 				role.Rules, changed = rules, true
 			}
 		}
@@ -155,7 +154,7 @@ func aggregate(roles map[string]*rbacv1.ClusterRole) (due []*rbacv1.ClusterRole,
 		}
 	}
 	for name, role := range next {
-		if !equality.Semantic.DeepEqual(role.Rules, roles[name].Rules) {
+		if !sameRules(role.Rules, roles[name].Rules) {
 			due = append(due, role)
 		}
 	}
@@ -165,7 +164,7 @@ func aggregate(roles map[string]*rbacv1.ClusterRole) (due []*rbacv1.ClusterRole,
 // aggregated are the rules of the roles that are selected, in the order of selectors and names, without those that are there
 // already.
 func aggregated(role *rbacv1.ClusterRole, names []string, get func(string) *rbacv1.ClusterRole) ([]rbacv1.PolicyRule, error) {
-	rules := []rbacv1.PolicyRule{}
+	rules, seen := []rbacv1.PolicyRule{}, map[string]bool{}
 	for i := range role.AggregationRule.ClusterRoleSelectors {
 		selector, err := metav1.LabelSelectorAsSelector(&role.AggregationRule.ClusterRoleSelectors[i])
 		if err != nil {
@@ -177,11 +176,26 @@ func aggregated(role *rbacv1.ClusterRole, names []string, get func(string) *rbac
 				continue
 			}
 			for _, rule := range other.Rules {
-				if !slices.ContainsFunc(rules, func(have rbacv1.PolicyRule) bool { return equality.Semantic.DeepEqual(have, rule) }) {
+				if id := identity(&rule); !seen[id] {
+					seen[id] = true
 					rules = append(rules, rule)
 				}
 			}
 		}
 	}
 	return rules, nil
+}
+
+// identity is the same for rules that are semantically equal, and for no others: their encoding. There are too many comparisons for
+// reflection.
+func identity(rule *rbacv1.PolicyRule) string {
+	bytes, err := rule.Marshal()
+	if err != nil {
+		panic(err) // five lists of strings can be encoded
+	}
+	return string(bytes)
+}
+
+func sameRules(a, b []rbacv1.PolicyRule) bool {
+	return slices.EqualFunc(a, b, func(a, b rbacv1.PolicyRule) bool { return identity(&a) == identity(&b) })
 }

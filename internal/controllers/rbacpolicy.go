@@ -29,8 +29,9 @@ import (
 // Which they are, and what reconciling means, is upstream's (bootstrappolicy, component-helpers/auth/rbac/reconciliation,
 // pkg/registry/rbac/rest).
 //
-// What is as it should be is found out by comparing, without any of that: a start on a store that has everything costs a few
-// milliseconds at most.
+// It is done when the server is to be ready, so it is done without detours where nothing stands in the way: what is as it should be
+// is found out by comparing, and what is missing is created with the managed fields, and where it is aggregated with the rules,
+// that it would get in the end.
 type RBACPolicy struct {
 	API *verb.API
 	// The four kinds of rbac.authorization.k8s.io/v1; without one of them nothing is done.
@@ -59,7 +60,10 @@ func (c *RBACPolicy) Ensure(ctx context.Context) error {
 	if err := c.migrate(ctx, snapshot); err != nil {
 		return err
 	}
-	work := c.roles(ctx, snapshot)
+	work, err := c.roles(ctx, snapshot)
+	if err != nil {
+		return err
+	}
 	work = append(work, c.bindings(ctx, snapshot)...)
 	if err = together(work, func(do func() error) error { return retry.OnError(retry.DefaultBackoff, again, do) }); err != nil {
 		return err
@@ -74,22 +78,40 @@ func (c *RBACPolicy) Ensure(ctx context.Context) error {
 func again(err error) bool { return apierrors.IsConflict(err) || apierrors.IsServiceUnavailable(err) }
 
 // roles is what there is to do for roles.
-func (c *RBACPolicy) roles(ctx context.Context, snapshot *state.Snapshot) (work []func() error) {
+func (c *RBACPolicy) roles(ctx context.Context, snapshot *state.Snapshot) (work []func() error, err error) {
+	clusterRoles := map[string]*rbacv1.ClusterRole{}
 	for _, role := range append(bootstrappolicy.ClusterRoles(), bootstrappolicy.ControllerRoles()...) {
-		work = append(work, c.role(ctx, snapshot, c.ClusterRoles, reconciliation.ClusterRoleRuleOwner{ClusterRole: &role}))
+		clusterRoles[role.Name] = &role
+	}
+	due, err := aggregate(clusterRoles)
+	if err != nil {
+		return nil, err
+	}
+	complete := maps.Clone(clusterRoles)
+	for _, role := range due {
+		complete[role.Name] = role
+	}
+	for name, role := range clusterRoles {
+		wanted := reconciliation.ClusterRoleRuleOwner{ClusterRole: role}
+		work = append(work, c.role(ctx, snapshot, c.ClusterRoles, wanted, complete[name]))
 	}
 	for namespace, roles := range bootstrappolicy.NamespaceRoles() {
 		for _, role := range roles {
 			role.Namespace = namespace
-			work = append(work, c.role(ctx, snapshot, c.Roles, reconciliation.RoleRuleOwner{Role: &role}))
+			work = append(work, c.role(ctx, snapshot, c.Roles, reconciliation.RoleRuleOwner{Role: &role}, &role))
 		}
 	}
-	return work
+	return work, nil
 }
 
-func (c *RBACPolicy) role(ctx context.Context, snapshot *state.Snapshot, r *kind.Resource, wanted reconciliation.RuleOwner) func() error {
+// role returns how to see to a role; complete is what it is when there is nothing to reconcile it with.
+func (c *RBACPolicy) role(ctx context.Context, snapshot *state.Snapshot, r *kind.Resource, wanted reconciliation.RuleOwner,
+	complete metav1.Object) func() error {
 	objects := &policyObjects{ctx: ctx, api: c.API, resource: r, snapshot: snapshot}
 	return func() error {
+		if missing, err := objects.createMissing(complete); missing {
+			return err
+		}
 		if obj, err := objects.known(wanted.GetNamespace(), wanted.GetName()); err == nil && hasRules(ruleOwner(obj), wanted) {
 			return nil
 		}
@@ -129,6 +151,9 @@ func (c *RBACPolicy) bindings(ctx context.Context, snapshot *state.Snapshot) (wo
 func (c *RBACPolicy) binding(ctx context.Context, snapshot *state.Snapshot, r *kind.Resource, wanted reconciliation.RoleBinding) func() error {
 	objects := &policyObjects{ctx: ctx, api: c.API, resource: r, snapshot: snapshot}
 	return func() error {
+		if missing, err := objects.createMissing(wanted.GetObject().(metav1.Object)); missing {
+			return err
+		}
 		if obj, err := objects.known(wanted.GetNamespace(), wanted.GetName()); err == nil && hasSubjects(roleBinding(obj), wanted) {
 			return nil
 		}
@@ -243,6 +268,30 @@ func (o *policyObjects) get(namespace, name string) (runtime.Object, error) {
 		return nil, err
 	}
 	return o.resource.Convert(obj)
+}
+
+// createMissing creates an object of which the snapshot has none. It reports whether that was all there is to do: it is not when
+// somebody else has been faster.
+func (o *policyObjects) createMissing(obj metav1.Object) (done bool, err error) {
+	if o.record(obj.GetNamespace(), obj.GetName()) != nil {
+		return false, nil
+	}
+	obj = obj.(runtime.Object).DeepCopyObject().(metav1.Object)
+	untracked := *o.api
+	if untracked.Fields != nil {
+		obj.SetManagedFields(policyFields(obj, metav1.Now()))
+		untracked.Fields = nil
+	}
+	internal, err := hub(o.resource, obj.(runtime.Object))
+	if err != nil {
+		return true, err
+	}
+	_, err = untracked.CreateObject(o.ctx, o.resource, obj.GetNamespace(), internal)
+	if apierrors.IsAlreadyExists(err) {
+		o.looked.Store(true) // the snapshot is out of date
+		return false, nil
+	}
+	return true, err
 }
 
 func (o *policyObjects) create(obj runtime.Object) (runtime.Object, error) {
