@@ -27,12 +27,14 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/rest"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/kayak-k8s/kayak/internal/bootstrap"
 	"github.com/kayak-k8s/kayak/internal/connect"
 	"github.com/kayak-k8s/kayak/internal/kind/builtin"
+	"github.com/kayak-k8s/kayak/internal/loopback"
 	"github.com/kayak-k8s/kayak/internal/runtimeconfig"
 	"github.com/kayak-k8s/kayak/internal/server"
 	"github.com/kayak-k8s/kayak/internal/state"
@@ -348,3 +350,9 @@ func (s *Server) KubeconfigPath() string {
 
 // Handler returns the server as a handler, without TLS. Requests that reach it so have no client certificate.
 func (s *Server) Handler() http.Handler { return s.http }
+
+// ConfigFor returns a client configuration for clients in this process that are the user, with the groups: no socket, no TLS, no
+// credentials. Whoever is a member of system:authenticated says so. The server must have been started.
+func (s *Server) ConfigFor(name string, groups ...string) *rest.Config {
+	return loopback.Config(s.http, &user.DefaultInfo{Name: name, Groups: groups})
+}

@@ -6,7 +6,7 @@
 //	process.go   CPU time and memory of processes
 //	client.go    a client that reads and throws away
 //	measure.go   what one measurement is, and how it is taken
-//	load.go list.go watch.go memory.go     the scenarios, a file for each family
+//	load.go list.go watch.go memory.go write.go churn.go restart.go     the scenarios, a file for each family
 //	report.go    medians and ratios, as Markdown and JSON
 package main
 
@@ -141,11 +141,12 @@ func runSide(ctx context.Context, c config, s side, round int, chosen []scenario
 	if err != nil {
 		return errors.Join(err, keepLogs(c.keepLogs, dir, s.name, round))
 	}
-	defer func() { err = errors.Join(err, srv.stop(), keepLogs(c.keepLogs, dir, s.name, round)) }()
 	b, err := newBench(c, srv)
 	if err != nil {
-		return err
+		return errors.Join(err, srv.stop())
 	}
+	b.start = func(ctx context.Context) (*server, error) { return s.start(ctx, dir) }
+	defer func() { err = errors.Join(err, b.server.stop(), keepLogs(c.keepLogs, dir, s.name, round)) }()
 	b.done = func(id string, m sample) {
 		fmt.Fprintf(os.Stderr, "%s  round %d/%d  %-15s %-22s %s\n", time.Now().Format(time.TimeOnly), round+1, c.rounds, s.name, id, m)
 		r.add(id, s.name, round, m)
@@ -197,6 +198,10 @@ func scenarios() []scenario {
 		{"fanout", fanOut},
 		{"nodes", nodeWatchers},
 		{"peak", peakLists},
+		{"writes", writes},
+		{"churn", churn},
+		{"idle", idleCPU},
+		{"restart", restart},
 	}
 }
 

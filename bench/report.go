@@ -21,6 +21,9 @@ type row struct {
 func serverCPU(s sample) float64 { return s.ServerCPU }
 func p99(s sample) float64       { return s.P99 }
 func memory(s sample) float64    { return s.Memory }
+func perSecond(s sample) float64 { return s.PerSecond }
+
+func numberText(n float64) string { return fmt.Sprintf("%.0f", n) }
 
 // rows are in the order of the table. A sample without a row is only in the JSON.
 func rows() []row {
@@ -51,9 +54,24 @@ func rows() []row {
 		cpu("peak-table-cpu", "4 LISTs at a time, Table", ""),
 		mem("memory-idle", "idle memory, PSS", "1/3"),
 		mem("memory-after-lists", "memory after the lists, PSS", ""),
-		cpu("create-pod", "create of a pod, 16 at a time", "1/4"),
-		cpu("get-pod", "GET of a pod, 16 at a time", "1/4"),
+		cpu("create-small-pod", "create of a 3 KB pod, 16 at a time", "1/4"),
+		{"create-small-pod-64", "create of a 3 KB pod, 64 at a time: per second", perSecond, numberText, "4 times"},
+		cpu("create-pod", "create of a 7 KB pod, 16 at a time", ""),
+		cpu("patch-pod-status", "pod status patch, 16 at a time", "1/5"),
+		cpu("delete-pod", "pod delete, 16 at a time", "1/4"),
+		cpu("create-configmap", "ConfigMap create, 16 at a time", "1/4"),
+		cpu("update-configmap", "ConfigMap update, 16 at a time", ""),
+		cpu("renew-lease", "lease renewal (PUT), 16 at a time", "1/4"),
+		cpu("apply-create", "server-side apply that creates a Deployment", "1/3"),
+		cpu("apply-update", "server-side apply that changes a Deployment", "1/3"),
+		cpu("get-pod", "GET of a pod, JSON, 16 at a time", "1/4"),
+		cpu("churn", "mixed churn, 32 clients", "1/4"),
+		{"churn", "mixed churn, 32 clients: p99", p99, microsText, "lower"},
+		{"cold-start", "cold start to /readyz", p99, microsText, "1/12"},
 		cpu("cold-start", "cold start", "1/8"),
+		{"restart", "restart with all objects, to /readyz", p99, microsText, "1/6"},
+		{"stop", "stop with 20 watches open", p99, microsText, "1 s"},
+		cpu("idle-cpu", "one second of doing nothing", "1/3"),
 	}
 }
 
