@@ -7,6 +7,7 @@ package follow
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"reflect"
 	"sync"
@@ -66,21 +67,36 @@ func (f *Follower) CatchUp() (changed bool) {
 	return changed
 }
 
-// reset begins anew. Should the history not even go back to the snapshot by the time that the cursors are made, the next call
-// tries again.
+// reset begins anew. While the state is loaded, the history may begin after the snapshot by the time that there are cursors: then
+// it is tried again, by the next call at the latest.
 func (f *Follower) reset() bool {
-	snapshot := f.options.State.Snapshot()
-	for _, prefix := range f.options.Prefixes {
-		cursor, err := f.options.State.Watch(state.Filter{Prefix: prefix}, snapshot.Revision())
-		if err != nil {
-			f.options.Logger.Warn("cannot follow the state, will try again", "prefix", prefix, "error", err)
-			f.close()
+	for range resetAttempts {
+		snapshot := f.options.State.Snapshot()
+		err := f.watch(snapshot.Revision())
+		if err == nil {
+			f.options.Reset(snapshot)
+			return true
+		}
+		f.close()
+		if !errors.Is(err, state.ErrExpired) {
+			f.options.Logger.Error("cannot follow the state", "prefixes", f.options.Prefixes, "error", err)
 			return false
+		}
+	}
+	return false
+}
+
+const resetAttempts = 10
+
+func (f *Follower) watch(after int64) error {
+	for _, prefix := range f.options.Prefixes {
+		cursor, err := f.options.State.Watch(state.Filter{Prefix: prefix}, after)
+		if err != nil {
+			return err
 		}
 		f.cursors = append(f.cursors, cursor)
 	}
-	f.options.Reset(snapshot)
-	return true
+	return nil
 }
 
 func (f *Follower) close() {
