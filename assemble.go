@@ -2,6 +2,7 @@ package kayak
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -20,7 +21,6 @@ import (
 	"k8s.io/kubernetes/pkg/registry/admissionregistration/resolver"
 
 	"github.com/kayak-k8s/kayak/internal/actions"
-	"github.com/kayak-k8s/kayak/internal/authz"
 	"github.com/kayak-k8s/kayak/internal/connect"
 	"github.com/kayak-k8s/kayak/internal/controllers"
 	"github.com/kayak-k8s/kayak/internal/discovery"
@@ -50,7 +50,7 @@ type parts struct {
 	root        string
 	api         *verb.API
 	table       *kind.Table
-	authorizer  authz.Chain
+	authorizer  *authorization
 	objects     *services.Server
 	allocator   *services.Allocator
 	connections *connect.Connections
@@ -58,6 +58,8 @@ type parts struct {
 	authn       *authentication
 
 	controllers []controller
+	// policy are the controllers of roles and bindings.
+	policy []controller
 	// started is closed when the controllers have made what was missing.
 	started chan struct{}
 }
@@ -93,7 +95,7 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 	p = &parts{
 		root:       s.root(),
 		api:        &verb.API{},
-		authorizer: authz.New(),
+		authorizer: s.newAuthorization(life),
 		objects:    &services.Server{},
 		started:    make(chan struct{}),
 	}
@@ -107,6 +109,9 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 		Store: s.store, Prefix: p.root, Families: families(p.table, p.root), Logger: s.log,
 		HistoryBytes: s.config.HistoryBytes, EncodingBytes: s.config.EncodingCacheBytes,
 	})
+	if err := s.authorize(life, p); err != nil {
+		return nil, err
+	}
 	stopping := make(chan struct{})
 	*p.api = verb.API{
 		State: s.state, Store: s.store, Root: p.root, Authorizer: p.authorizer, Fields: managedfields.New(),
@@ -128,6 +133,7 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 	documents.SetPaths(s.http.Paths())
 	p.service = s.kubernetesService(p)
 	p.controllers = s.controllers(p)
+	p.policy = s.authorizationControllers(p)
 	return p, nil
 }
 
@@ -156,6 +162,7 @@ func (s *Server) makeKinds(p *parts) (err error) {
 		return err
 	}
 	p.allocator.Hook(kinds...)
+	p.authorizer.guard.Hook(kinds...)
 	p.table = kind.NewTable(kinds...)
 	return nil
 }
@@ -220,6 +227,27 @@ func (s *Server) ownAddresses() []netip.AddrPort {
 		own = append(own, address.AddrPort())
 	}
 	return own
+}
+
+// ensure lets the controllers make what is missing: the namespaces at first, then everything that is about roles beside the rest,
+// because a start is mostly waiting for writes.
+func (p *parts) ensure(ctx context.Context) error {
+	if err := ensureAll(ctx, p.controllers[:1]); err != nil {
+		return err
+	}
+	policy := make(chan error, 1)
+	go func() { policy <- ensureAll(ctx, p.policy) }()
+	err := ensureAll(ctx, p.controllers[1:])
+	return errors.Join(err, <-policy)
+}
+
+func ensureAll(ctx context.Context, list []controller) error {
+	for _, c := range list {
+		if err := c.Ensure(ctx); err != nil {
+			return fmt.Errorf("cannot set up the %s: %w", c.Name(), err)
+		}
+	}
+	return nil
 }
 
 // controllers are what the server keeps in order, in the order in which one needs the other.

@@ -61,6 +61,8 @@ type Config struct {
 	Serving ServingConfig
 	// Authentication says who is believed to be whom.
 	Authentication AuthenticationConfig
+	// Authorization says who may do what.
+	Authorization AuthorizationConfig
 	// Kubelet says how kubelets are spoken to, for logs, exec and the like.
 	Kubelet KubeletConfig
 
@@ -154,6 +156,7 @@ func (c Config) withDefaults() Config {
 	}
 	def(&c.ServiceNodePortRange, services.DefaultNodePorts)
 	c.Authentication = c.Authentication.WithDefaults()
+	c.Authorization = c.Authorization.WithDefaults()
 	def(&c.EventTTL, time.Hour)
 	def(&c.MaxRequestsInflight, 400)
 	def(&c.MaxMutatingRequestsInflight, 200)
@@ -163,6 +166,7 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	c.withoutAnonymous()
 	return c
 }
 

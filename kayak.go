@@ -21,6 +21,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -86,7 +87,7 @@ func New(config Config) (*Server, error) {
 	if err := config.Serving.check(); err != nil {
 		return nil, err
 	}
-	if err := config.Authentication.Check(); err != nil {
+	if err := errors.Join(config.Authentication.Check(), config.Authorization.Check()); err != nil {
 		return nil, err
 	}
 	advertise, err := config.advertised()
@@ -135,12 +136,10 @@ func (s *Server) start(ctx context.Context) error {
 		return fmt.Errorf("cannot load the objects from the store: %w", err)
 	}
 	s.leave = parts.service.Close
-	for _, c := range parts.controllers {
-		if err := c.Ensure(ctx); err != nil {
-			return fmt.Errorf("cannot set up the %s: %w", c.Name(), err)
-		}
+	if err := parts.ensure(ctx); err != nil {
+		return err
 	}
-	for _, c := range parts.controllers {
+	for _, c := range slices.Concat(parts.controllers, parts.policy) {
 		s.goRun(func() { c.Run(background) })
 	}
 	close(parts.started)
@@ -232,6 +231,14 @@ func (s *Server) prepareMaterial() (err error) {
 
 // checks are the parts of the server's health.
 func (s *Server) checks(started <-chan struct{}) []server.Check {
+	hook := func(context.Context) error {
+		select {
+		case <-started:
+			return nil
+		default:
+			return errors.New("not finished")
+		}
+	}
 	return []server.Check{
 		{Name: "etcd", Run: s.storeReachable},
 		{Name: "etcd-readiness", Run: s.storeReachable, ReadyOnly: true},
@@ -241,14 +248,8 @@ func (s *Server) checks(started <-chan struct{}) []server.Check {
 			}
 			return nil
 		}},
-		{Name: "poststarthook/start-system-namespaces-controller", Run: func(context.Context) error {
-			select {
-			case <-started:
-				return nil
-			default:
-				return errors.New("not finished")
-			}
-		}},
+		{Name: "poststarthook/start-system-namespaces-controller", Run: hook},
+		{Name: "poststarthook/rbac/bootstrap-roles", Run: hook},
 	}
 }
 

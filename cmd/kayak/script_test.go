@@ -36,6 +36,7 @@ import (
 //	fetch URL               GET without credentials, trusting $WORK/data/ca.crt: the whole answer is stdout
 //	curl ...                a little of the program of that name (curl_test.go)
 //	bearer                  BEARER becomes the Authorization header with the token that is in stdout
+//	decode FILE             write what is in stdout, in base64, to the file
 //	await FILE REGEXP [VAR] wait until the file, which something in the background writes, matches; VAR becomes the first group
 //	transcript FILE         run the kubectl commands in the file, which must say what they said to kube-apiserver
 //	modes PATH...           the modes of files and directories, as in "0600 data/ca.key", are stdout
@@ -68,6 +69,7 @@ func TestScripts(t *testing.T) {
 			"kill-server": positive(cmdKillServer),
 			"curl":        cmdCurl,
 			"bearer":      positive(cmdBearer),
+			"decode":      positive(cmdDecode),
 			"fetch":       positive(cmdFetch),
 			"await":       positive(cmdAwait),
 			"modes":       positive(cmdModes),
