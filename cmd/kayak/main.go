@@ -32,7 +32,7 @@ const apiserverName = "kube-apiserver"
 // newCommand returns the command for the name that the program was started under.
 func newCommand(name string) *cobra.Command {
 	if name == apiserverName {
-		command := newServeCommand(kayak.Config{})
+		command := newServeCommand(kayak.Config{Controllers: []string{}}) // those are kube-controller-manager's
 		command.Use = apiserverName
 		command.SilenceUsage, command.SilenceErrors = true, true
 		return command

@@ -42,6 +42,9 @@ type serveOptions struct {
 // newServeCommand returns the command that runs a server; what no flag says is as in defaults.
 func newServeCommand(defaults kayak.Config) *cobra.Command {
 	defaults.RuntimeConfig = map[string]string{}
+	if defaults.Controllers == nil {
+		defaults.Controllers = []string{"*"}
+	}
 	o := &serveOptions{config: defaults}
 	command := &cobra.Command{
 		Use:   "serve",
@@ -93,6 +96,7 @@ func (o *serveOptions) addFlags(flags *pflag.FlagSet) {
 	flags.Var(&c.ServiceNodePortRange, "service-node-port-range", "A port range to reserve for services with NodePort visibility. "+
 		"This must not overlap with the ephemeral port range on nodes. Example: '30000-32767'. Inclusive at both ends of the range.")
 	addAuthenticationFlags(flags, &c.Authentication)
+	flags.StringSliceVar(&c.Controllers, "controllers", c.Controllers, controllersUsage())
 	k := &c.Kubelet
 	flags.StringVar(&k.CertFile, "kubelet-client-certificate", "", "Path to a client cert file for TLS.")
 	flags.StringVar(&k.KeyFile, "kubelet-client-key", "", "Path to a client key file for TLS.")
