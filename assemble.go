@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net"
 	"net/netip"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -94,7 +93,7 @@ func (p *parts) lookup(ctx context.Context, resource schema.GroupResource, name 
 // assemble puts the parts together. Nothing runs yet, but what authentication has in the background, which ends with life.
 func (s *Server) assemble(life context.Context) (p *parts, err error) {
 	p = &parts{
-		root:       "/" + strings.Trim(s.config.Etcd.Prefix, "/") + "/", // with or without slashes, as upstream
+		root:       s.root(),
 		api:        &verb.API{},
 		authorizer: s.newAuthorization(life),
 		objects:    &services.Server{},
@@ -126,6 +125,7 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 	s.http = server.New(server.Options{
 		Kinds: served, API: p.api, Discovery: documents, OpenAPI: openapi.New(served),
 		Authenticate: p.authn.chain.Authenticate, Refuse: p.authn.chain.Refuse, Authorizer: p.authorizer, Documents: p.authn.documents,
+		Middleware: s.config.Middleware, NoHTTP2: s.config.Serving.NoHTTP2, MaxStreams: s.config.Serving.MaxStreamsPerConnection,
 		Checks: s.checks(p.started), Metrics: server.NewMetrics(),
 		MaxReadOnly: s.config.MaxRequestsInflight, MaxMutating: s.config.MaxMutatingRequestsInflight,
 		RequestTimeout: s.config.RequestTimeout, Stopping: stopping, Logs: s.logs, Logger: s.log,
@@ -254,6 +254,7 @@ func ensureAll(ctx context.Context, list []controller) error {
 func (s *Server) controllers(p *parts) []controller {
 	return []controller{
 		&controllers.SystemNamespaces{API: p.api, Resource: p.resource("", "v1", "namespaces"), Logger: s.log},
+		s.clusterAuthentication(p),
 		&services.DefaultCIDR{Objects: p.objects, Ranges: s.config.ServiceClusterIPRange, Logger: s.log},
 		&services.Repair{Allocator: p.allocator, Objects: p.objects, Logger: s.log},
 		&controllers.PriorityClasses{API: p.api, Resource: p.resource("scheduling.k8s.io", "v1", "priorityclasses"), Logger: s.log},
@@ -263,6 +264,22 @@ func (s *Server) controllers(p *parts) []controller {
 		},
 		p.service, // the last: it makes pods come here
 	}
+}
+
+// clusterAuthentication tells others whom this server believes. An authority that is made anew with every start is left out where
+// what is told is not.
+func (s *Server) clusterAuthentication(p *parts) *controllers.ClusterAuthentication {
+	config := &s.config.Authentication
+	c := &controllers.ClusterAuthentication{
+		API: p.api, Resource: p.resource("", "v1", "configmaps"), ClientCAFile: config.ClientCAFile,
+		FrontProxyCAFile: config.FrontProxy.CAFile, UsernameHeaders: config.FrontProxy.UsernameHeaders,
+		UIDHeaders: config.FrontProxy.UIDHeaders, GroupHeaders: config.FrontProxy.GroupHeaders,
+		ExtraHeaderPrefixes: config.FrontProxy.ExtraHeaderPrefixes, AllowedNames: config.FrontProxy.AllowedNames, Logger: s.log,
+	}
+	if s.config.DataDir != "" || len(s.config.Etcd.Servers) == 0 {
+		c.ClientCA = s.material.CA.CertPEM
+	}
+	return c
 }
 
 func (s *Server) kubernetesService(p *parts) *controllers.KubernetesService {

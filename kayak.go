@@ -51,6 +51,7 @@ type Server struct {
 
 	listener net.Listener
 	material *bootstrap.Material
+	tls      *tls.Config
 	store    store.Store
 	state    *state.State
 	apis     *runtimeconfig.Config
@@ -81,6 +82,9 @@ func New(config Config) (*Server, error) {
 		return nil, err
 	}
 	if err := config.checkServiceIPs(); err != nil {
+		return nil, err
+	}
+	if err := config.Serving.check(); err != nil {
 		return nil, err
 	}
 	if err := errors.Join(config.Authentication.Check(), config.Authorization.Check()); err != nil {
@@ -207,11 +211,21 @@ func (s *Server) prepareMaterial() (err error) {
 	if s.advertise.IsValid() {
 		options.Hosts = append(options.Hosts, s.advertise.String())
 	}
+	if options.Trust, err = s.config.Serving.trust(); err != nil {
+		return err
+	}
 	if s.config.DataDir == "" {
+		if s.config.Snapshot != nil {
+			options.From = s.config.Snapshot.material
+		}
 		s.material, err = bootstrap.Generate(options)
 	} else {
 		s.material, err = bootstrap.Prepare(options)
 	}
+	if err != nil {
+		return err
+	}
+	s.tls, err = s.tlsConfig()
 	return err
 }
 
@@ -245,9 +259,8 @@ func (s *Server) run(ctx context.Context) {
 	if s.config.CompactionInterval > 0 {
 		s.goRun(func() { _ = compact.Run(ctx, s.store, s.config.CompactionInterval, s.log) })
 	}
-	config := &tls.Config{Certificates: []tls.Certificate{s.material.Serving.TLS()}, MinVersion: tls.VersionTLS12}
 	s.goRun(func() {
-		if err := s.http.Serve(s.listener, config); err != nil {
+		if err := s.http.Serve(s.listener, s.tls); err != nil {
 			s.failed <- err
 		}
 	})
@@ -332,13 +345,20 @@ func (s *Server) RESTConfig() *rest.Config {
 	return &rest.Config{
 		Host: s.URL(),
 		TLSClientConfig: rest.TLSClientConfig{
-			CAData: s.material.CA.CertPEM, CertData: s.material.Admin.CertPEM, KeyData: s.material.Admin.KeyPEM,
+			CAData: s.material.Authorities(), CertData: s.material.Admin.CertPEM, KeyData: s.material.Admin.KeyPEM,
+			ServerName: s.serverName(s.listener.Addr().(*net.TCPAddr).IP.String()),
 		},
 	}
 }
 
 // Kubeconfig returns the same as a kubeconfig.
-func (s *Server) Kubeconfig() *clientcmdapi.Config { return s.material.Kubeconfig(s.URL()) }
+func (s *Server) Kubeconfig() *clientcmdapi.Config {
+	config := s.material.Kubeconfig(s.URL())
+	for _, cluster := range config.Clusters {
+		cluster.TLSServerName = s.RESTConfig().ServerName
+	}
+	return config
+}
 
 // KubeconfigPath returns the file that holds it, in the data directory; empty without one.
 func (s *Server) KubeconfigPath() string {
@@ -350,6 +370,20 @@ func (s *Server) KubeconfigPath() string {
 
 // Handler returns the server as a handler, without TLS. Requests that reach it so have no client certificate.
 func (s *Server) Handler() http.Handler { return s.http }
+
+// RESTConfigFor returns a client configuration for a user with groups, with a client certificate of the server's own authority,
+// valid for a year. The server must have been started.
+func (s *Server) RESTConfigFor(name string, groups ...string) (*rest.Config, error) {
+	pair, err := s.material.CA.ClientCertificate(name, groups, clientCertificateLife)
+	if err != nil {
+		return nil, err
+	}
+	config := s.RESTConfig()
+	config.CertData, config.KeyData = pair.CertPEM, pair.KeyPEM
+	return config, nil
+}
+
+const clientCertificateLife = 365 * 24 * time.Hour
 
 // ConfigFor returns a client configuration for clients in this process that are the user, with the groups: no socket, no TLS, no
 // credentials. Whoever is a member of system:authenticated says so. The server must have been started.

@@ -7,7 +7,7 @@
 //	client.go    a client that reads and throws away
 //	measure.go   what one measurement is, and how it is taken
 //	load.go list.go watch.go memory.go write.go churn.go restart.go     the scenarios, a file for each family
-//	report.go    medians and ratios, as Markdown and JSON
+//	report.go    medians and ratios, as Markdown and JSON;  document.go: a page with a plot
 package main
 
 import (
@@ -34,6 +34,7 @@ type config struct {
 	quick                  bool
 	settle                 time.Duration
 	jsonOut, markdownOut   string
+	documentDir            string
 	keepLogs               string
 }
 
@@ -52,6 +53,7 @@ func main() {
 	flag.DurationVar(&c.settle, "settle", 10*time.Second, "how long a server is left alone before its memory is looked at")
 	flag.StringVar(&c.jsonOut, "json", "", "file to write every sample to, as JSON")
 	flag.StringVar(&c.markdownOut, "markdown", "", "file to write the table of medians to, besides standard output")
+	flag.StringVar(&c.documentDir, "document", "", "directory to write benchmarks.md and benchmarks.svg to")
 	flag.StringVar(&c.keepLogs, "logs", "", "directory to leave the servers' logs in")
 	flag.Parse()
 	if c.quick {
@@ -88,6 +90,11 @@ func run(ctx context.Context, c config) error {
 	}
 	if c.jsonOut != "" {
 		if err := r.writeJSON(c.jsonOut); err != nil {
+			return err
+		}
+	}
+	if c.documentDir != "" {
+		if err := r.writeDocument(c.documentDir, sides); err != nil {
 			return err
 		}
 	}

@@ -26,7 +26,8 @@ import (
 // of testscript (go doc github.com/rogpeppe/go-internal/testscript), with these commands more:
 //
 //	kayak, kubectl ARGS...  the programs
-//	serve [FLAGS...]        start "kayak serve" on a free port, with its data in $WORK/data unless FLAGS name a directory.
+//	serve [FLAGS...]        start "kayak serve" on a free port, with its data in $WORK/data unless FLAGS name a directory; or
+//	                        kube-apiserver, when that is the first of FLAGS, without a data directory if they name an etcd.
 //	                        Its greeting is stdout; KUBECONFIG becomes what the greeting says, URL the server's
 //	                        address, and PORT its port
 //	stop-server             end it with SIGTERM. That must succeed, and what the server said on stderr is stderr. The end of a
@@ -119,7 +120,10 @@ func cmdServe(ts *testscript.TestScript, args []string) error {
 	if len(args) > 0 && args[0] == apiserverName {
 		name, first, args = apiserverName, first[1:], args[1:]
 	}
-	if !slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--data-dir") }) {
+	own := func(arg string) bool {
+		return strings.HasPrefix(arg, "--data-dir") || name == apiserverName && strings.HasPrefix(arg, "--etcd-servers=")
+	}
+	if !slices.ContainsFunc(args, own) {
 		args = append([]string{"--data-dir", ts.MkAbs("data")}, args...)
 	}
 	p := &process{Cmd: exec.Command(name, append(first, args...)...)}
