@@ -30,6 +30,7 @@ func BenchmarkMayI(b *testing.B) {
 	server, p := assembled(b)
 	names := map[string]string{"certificate": "jane", "token": "system:serviceaccount:default:robot"}
 	requests := map[string]*http.Request{"certificate": byCertificate(b, server, names["certificate"]), "token": byToken(b, server)}
+	headers := map[string][]string{"token": requests["token"].Header["Authorization"]}
 	made := 0
 	for _, n := range []int{10, 1000, 10000} {
 		for ; made < n; made++ {
@@ -43,9 +44,8 @@ func BenchmarkMayI(b *testing.B) {
 		for credential, request := range requests {
 			b.Run(fmt.Sprintf("%d/%s", n, credential), func(b *testing.B) {
 				b.ReportAllocs()
-				header := request.Header["Authorization"]
 				for b.Loop() {
-					if header != nil {
+					if header := headers[credential]; header != nil {
 						request.Header["Authorization"] = header // what has done its work is taken out
 					}
 					user, err := p.authn.chain.Authenticate(request)
