@@ -118,14 +118,18 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 	// What is not served is still stored, and the server's own parts may need it.
 	served := p.table.Select(s.apis.Enabled)
 	documents := discovery.New(served, discovery.Options{ServerAddress: s.listener.Addr().String()})
+	metrics := server.NewMetrics()
 	s.http = server.New(server.Options{
 		Kinds: served, API: p.api, Discovery: documents, OpenAPI: openapi.New(served),
 		Authenticate: p.authn.chain.Authenticate, Refuse: p.authn.chain.Refuse, Authorizer: p.authorizer, Documents: p.authn.documents,
-		Checks: s.checks(p.started), Metrics: server.NewMetrics(),
+		Checks: s.checks(p.started), Metrics: metrics,
 		MaxReadOnly: s.config.MaxRequestsInflight, MaxMutating: s.config.MaxMutatingRequestsInflight,
 		RequestTimeout: s.config.RequestTimeout, Stopping: stopping, Logs: s.logs, Logger: s.log,
 	})
 	documents.SetPaths(s.http.Paths())
+	if err := s.admission(life, p, served, metrics); err != nil {
+		return nil, err
+	}
 	p.service = s.kubernetesService(p)
 	p.controllers = s.controllers(p)
 	return p, nil
@@ -156,6 +160,7 @@ func (s *Server) makeKinds(p *parts) (err error) {
 		return err
 	}
 	p.allocator.Hook(kinds...)
+	govern(kinds)
 	p.table = kind.NewTable(kinds...)
 	return nil
 }

@@ -58,6 +58,8 @@ type Config struct {
 	ServiceNodePortRange utilnet.PortRange
 	// Authentication says who is believed to be whom.
 	Authentication AuthenticationConfig
+	// Admission says which plugins may change and refuse writes; default: those that kube-apiserver has by default.
+	Admission AdmissionConfig
 	// Kubelet says how kubelets are spoken to, for logs, exec and the like.
 	Kubelet KubeletConfig
 

@@ -85,6 +85,9 @@ func New(config Config) (*Server, error) {
 	if err := config.Authentication.Check(); err != nil {
 		return nil, err
 	}
+	if err := config.Admission.Check(); err != nil {
+		return nil, err
+	}
 	advertise, err := config.advertised()
 	if err != nil {
 		return nil, err

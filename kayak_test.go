@@ -23,9 +23,12 @@ import (
 	"github.com/kayak-k8s/kayak"
 )
 
-// start runs a server until the test ends.
+// start runs a server until the test ends. Unless the test says which admission plugins there are, pods need no ServiceAccount.
 func start(t testing.TB, config kayak.Config) *kayak.Server {
 	t.Helper()
+	if a := config.Admission; a.Enable == nil && a.Disable == nil && a.Only == nil {
+		config.Admission.Disable = []string{"ServiceAccount"}
+	}
 	server, err := kayak.New(config)
 	if err != nil {
 		t.Fatal(err)

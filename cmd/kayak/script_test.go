@@ -26,7 +26,8 @@ import (
 // of testscript (go doc github.com/rogpeppe/go-internal/testscript), with these commands more:
 //
 //	kayak, kubectl ARGS...  the programs
-//	serve [FLAGS...]        start "kayak serve" on a free port, with its data in $WORK/data unless FLAGS name a directory.
+//	serve [FLAGS...]        start "kayak serve" on a free port, with its data in $WORK/data unless FLAGS name a directory, and
+//	                        without the admission plugin ServiceAccount unless FLAGS are about admission.
 //	                        Its greeting is stdout; KUBECONFIG becomes what the greeting says, URL the server's
 //	                        address, and PORT its port
 //	stop-server             end it with SIGTERM. That must succeed, and what the server said on stderr is stderr. The end of a
@@ -119,6 +120,9 @@ func cmdServe(ts *testscript.TestScript, args []string) error {
 	}
 	if !slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--data-dir") }) {
 		args = append([]string{"--data-dir", ts.MkAbs("data")}, args...)
+	}
+	if !slices.ContainsFunc(args, func(arg string) bool { return strings.Contains(arg, "admission") }) {
+		args = append([]string{"--disable-admission-plugins=ServiceAccount"}, args...)
 	}
 	p := &process{Cmd: exec.Command(name, append(first, args...)...)}
 	p.Dir = ts.MkAbs(".")

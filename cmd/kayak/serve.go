@@ -93,6 +93,7 @@ func (o *serveOptions) addFlags(flags *pflag.FlagSet) {
 	flags.Var(&c.ServiceNodePortRange, "service-node-port-range", "A port range to reserve for services with NodePort visibility. "+
 		"This must not overlap with the ephemeral port range on nodes. Example: '30000-32767'. Inclusive at both ends of the range.")
 	addAuthenticationFlags(flags, &c.Authentication)
+	addAdmissionFlags(flags, &c.Admission)
 	k := &c.Kubelet
 	flags.StringVar(&k.CertFile, "kubelet-client-certificate", "", "Path to a client cert file for TLS.")
 	flags.StringVar(&k.KeyFile, "kubelet-client-key", "", "Path to a client key file for TLS.")
