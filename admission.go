@@ -55,11 +55,14 @@ func (s *Server) admission(life context.Context, p *parts, served *kind.Table, m
 		return err
 	}
 	table := func() *kind.Table { return p.table }
-	views := informers.New(informers.Options{State: s.state, Root: p.root, Life: life, Table: table})
+	views := informers.Options{State: s.state, Root: p.root, Life: life, Table: table}
+	fresh := views
+	fresh.Fresh = true
+	informers, freshInformers := informers.New(views), informers.New(fresh)
 	selected := func() *kind.Table { return served }
-	services := views.Core().V1().Services().Lister()
+	services := informers.Core().V1().Services().Lister()
 	chain, err := kayakadmission.New(kayakadmission.Options{
-		Config: s.config.Admission, Life: life, Informers: views, Client: client, Dynamic: dynamicClient, Loopback: config,
+		Config: s.config.Admission, Life: life, Informers: informers, Fresh: freshInformers, Client: client, Dynamic: dynamicClient, Loopback: config,
 		Served: selected, Mapper: kayakadmission.NewMapper(selected), Namespace: p.namespace, Authorizer: p.authorizer,
 		Converter: p.api.Fields.Converter,
 		Service: func(namespace, name string, port int32) (*url.URL, error) {
@@ -74,6 +77,7 @@ func (s *Server) admission(life context.Context, p *parts, served *kind.Table, m
 	}
 	metrics.Registry.MustRegister(chain.Collectors()...)
 	p.api.Admission = admission.WithAudit(chain)
+	p.api.Governs = func(k *kind.Kind) bool { return chain.Governs(k.GroupResource()) }
 	return nil
 }
 

@@ -121,7 +121,7 @@ func cmdServe(ts *testscript.TestScript, args []string) error {
 	if !slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--data-dir") }) {
 		args = append([]string{"--data-dir", ts.MkAbs("data")}, args...)
 	}
-	if !slices.ContainsFunc(args, func(arg string) bool { return strings.Contains(arg, "admission") }) {
+	if !slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--") && strings.Contains(arg, "-admission-") }) {
 		args = append([]string{"--disable-admission-plugins=ServiceAccount"}, args...)
 	}
 	p := &process{Cmd: exec.Command(name, append(first, args...)...)}

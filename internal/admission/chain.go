@@ -2,20 +2,24 @@ package admission
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
 )
 
 // Chain calls the enabled plugins. It is safe for concurrent use.
 type Chain struct {
-	plugins  []*member
-	names    []string
-	admitted *observers
-	checked  *observers
-	metrics  *metrics
-	objects  func(admission.ObjectInterfaces) admission.ObjectInterfaces
+	plugins []*member
+	metrics *metrics
+	// parameters are the resources that policies have parameters in.
+	parameters *sync.Map
+	// admitted and checked are the series of the two steps.
+	admitted, checked *observers
+	// objects adds what webhooks and policies ask for: other resources that are the same objects.
+	objects func(admission.ObjectInterfaces) admission.ObjectInterfaces
 }
 
 // member is a plugin in the chain.
@@ -24,11 +28,13 @@ type member struct {
 	plugin admission.Interface
 	scope  scope
 
-	mutator    admission.MutationInterface
-	validator  admission.ValidationInterface
-	admitted   *observers
-	checked    *observers
-	idle       func() bool
+	mutator   admission.MutationInterface
+	validator admission.ValidationInterface
+	admitted  *observers
+	checked   *observers
+	// idle says that the plugin has nothing to go by for a write; nil: it always has.
+	idle func(admission.Attributes) bool
+	// equivalent says that the plugin asks for other resources that are the same objects.
 	equivalent bool
 }
 
@@ -38,10 +44,22 @@ var (
 )
 
 // Names returns the names of the enabled plugins, in the order in which they are called.
-func (c *Chain) Names() []string { return c.names }
+func (c *Chain) Names() []string {
+	var names []string
+	for _, m := range c.plugins {
+		names = append(names, m.name)
+	}
+	return names
+}
 
 // Collectors are the chain's metrics.
 func (c *Chain) Collectors() []prometheus.Collector { return c.metrics.collectors() }
+
+// Governs reports whether policies have parameters in a resource: then its objects count as what [Governing] lists.
+func (c *Chain) Governs(resource schema.GroupResource) bool {
+	_, ok := c.parameters.Load(resource)
+	return ok
+}
 
 func (c *Chain) add(name string, plugin admission.Interface) {
 	m := &member{name: name, plugin: plugin, scope: scopeOf(name)}
@@ -51,16 +69,21 @@ func (c *Chain) add(name string, plugin admission.Interface) {
 	if validator, ok := plugin.(admission.ValidationInterface); ok {
 		m.validator, m.checked = validator, c.metrics.ofPlugin(name, "validate")
 	}
-	if lazy, ok := plugin.(interface{ idle() bool }); ok {
-		m.idle, m.equivalent = lazy.idle, true
+	if p, ok := plugin.(interface {
+		idle(admission.Attributes) bool
+	}); ok {
+		m.idle = p.idle
+	}
+	switch plugin.(type) {
+	case *lazyMutator, *lazyValidator:
+		m.equivalent = true
 	}
 	c.plugins = append(c.plugins, m)
-	c.names = append(c.names, name)
 }
 
 // concerned says whether the plugin has to be asked about a write.
 func (m *member) concerned(a admission.Attributes) bool {
-	return m.plugin.Handles(a.GetOperation()) && m.scope.has(a) && (m.idle == nil || !m.idle())
+	return m.plugin.Handles(a.GetOperation()) && m.scope.has(a) && (m.idle == nil || !m.idle(a))
 }
 
 // Handles implements admission.Interface.
@@ -123,7 +146,6 @@ func (c *Chain) validate(ctx context.Context, a admission.Attributes, o admissio
 	return nil
 }
 
-// interfaces adds what only webhooks and policies ask for: other resources that are the same objects.
 func (c *Chain) interfaces(m *member, o admission.ObjectInterfaces) admission.ObjectInterfaces {
 	if !m.equivalent {
 		return o

@@ -28,7 +28,7 @@ func newLazy(configurations *informers.Informer, build func() (admission.Interfa
 }
 
 // idle reports whether there is nothing to do.
-func (l *lazy) idle() bool { return !l.static && l.configurations.Empty() }
+func (l *lazy) idle(admission.Attributes) bool { return !l.static && l.configurations.Empty("") }
 
 // plugin returns the plugin, which knows of every configuration that the state has.
 func (l *lazy) plugin() (admission.Interface, error) {

@@ -25,6 +25,8 @@ type namespaceLifecycle struct {
 	lister corelisters.NamespaceLister
 	// now returns a namespace as it is now.
 	now func(ctx context.Context, name string) (*corev1.Namespace, error)
+	// ready says without waiting whether the state has been loaded.
+	ready func() bool
 }
 
 var _ admission.MutationInterface = &namespaceLifecycle{}
@@ -35,7 +37,8 @@ func newNamespaceLifecycle(o *Options) *namespaceLifecycle {
 		Handler: admission.NewHandler(admission.Create, admission.Update, admission.Delete),
 		lister:  namespaces.Lister(), now: o.Namespace,
 	}
-	l.SetReadyFunc(namespaces.Informer().HasSynced)
+	l.ready = namespaces.Informer().HasSynced
+	l.SetReadyFunc(l.ready)
 	return l
 }
 
@@ -55,7 +58,7 @@ func (l *namespaceLifecycle) Admit(ctx context.Context, a admission.Attributes, 
 	if a.GetNamespace() == "" || a.GetOperation() != admission.Create || isAccessReview(a) {
 		return nil
 	}
-	if !l.WaitForReady() {
+	if !l.ready() && !l.WaitForReady() {
 		return admission.NewForbidden(a, errors.New("not yet ready to handle request"))
 	}
 	namespace, err := l.lister.Get(a.GetNamespace())

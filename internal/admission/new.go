@@ -3,10 +3,10 @@ package admission
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/url"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -17,6 +17,7 @@ import (
 	"k8s.io/apiserver/pkg/admission/plugin/namespace/lifecycle"
 	mutatingpolicy "k8s.io/apiserver/pkg/admission/plugin/policy/mutating"
 	validatingpolicy "k8s.io/apiserver/pkg/admission/plugin/policy/validating"
+	"k8s.io/apiserver/pkg/admission/plugin/resourcequota"
 	webhookinit "k8s.io/apiserver/pkg/admission/plugin/webhook/initializer"
 	mutatingwebhook "k8s.io/apiserver/pkg/admission/plugin/webhook/mutating"
 	validatingwebhook "k8s.io/apiserver/pkg/admission/plugin/webhook/validating"
@@ -42,6 +43,8 @@ type Options struct {
 	Life context.Context
 	// Informers show the state.
 	Informers *informers.Factory
+	// Fresh shows the state as new as the store.
+	Fresh *informers.Factory
 	// Client and Dynamic ask the server itself, as itself. Loopback is their configuration.
 	Client   kubernetes.Interface
 	Dynamic  dynamic.Interface
@@ -60,6 +63,9 @@ type Options struct {
 	Service func(namespace, name string, port int32) (*url.URL, error)
 	// ServerID tells servers apart in metrics.
 	ServerID string
+
+	// parameters are the resources that policies have parameters in, or once had.
+	parameters *sync.Map
 }
 
 // Governing are the kinds that admission goes by: a write of one is to be acknowledged when the state has it.
@@ -85,6 +91,7 @@ func New(o Options) (*Chain, error) {
 	if len(names) == 0 {
 		return nil, nil
 	}
+	o.parameters = &sync.Map{}
 	b := &builder{options: &o, registry: admission.NewPlugins()}
 	for _, p := range all() {
 		if p.register != nil {
@@ -98,7 +105,7 @@ func New(o Options) (*Chain, error) {
 	if b.initializers, err = o.initializers(); err != nil {
 		return nil, err
 	}
-	chain := &Chain{metrics: newMetrics()}
+	chain := &Chain{metrics: newMetrics(), parameters: o.parameters}
 	chain.admitted, chain.checked = chain.metrics.ofStep("admit"), chain.metrics.ofStep("validate")
 	mapper := equivalents{o.Served}
 	chain.objects = func(interfaces admission.ObjectInterfaces) admission.ObjectInterfaces {
@@ -153,7 +160,11 @@ func (b *builder) plugin(name string) (admission.Interface, error) {
 		}, connect, create, remove, update)
 		return &lazyValidator{l}, err
 	}
-	return b.registry.InitPlugin(name, file, b.initializers)
+	plugin, err := b.registry.InitPlugin(name, file, b.initializers)
+	if err == nil && name == resourcequota.PluginName {
+		return b.quota(plugin, file != nil), nil
+	}
+	return plugin, err
 }
 
 // lazy makes a plugin that is made when it is needed, or at once when it has a configuration, whose errors end the start.
@@ -205,7 +216,7 @@ func (o *Options) initializers() (admission.PluginInitializers, error) {
 		return nil, err
 	}
 	webhooks := webhookinit.NewPluginInitializer(
-		webhook.NewDefaultAuthenticationInfoResolverWrapper(nil, nil, o.Loopback, nil), services(o.Service))
+		withoutRedirects(webhook.NewDefaultAuthenticationInfoResolverWrapper(nil, nil, o.Loopback, nil)), services(o.Service))
 	first := initializers{
 		func(p admission.Interface) {
 			if wants, ok := p.(initializer.WantsAPIServerID); ok {
@@ -257,16 +268,6 @@ func (list initializers) Initialize(plugin admission.Interface) {
 	for _, initialize := range list {
 		initialize(plugin)
 	}
-}
-
-// services is a webhook.ServiceResolver.
-type services func(namespace, name string, port int32) (*url.URL, error)
-
-func (s services) ResolveEndpoint(namespace, name string, port int32) (*url.URL, error) {
-	if name == "" || namespace == "" || port == 0 {
-		return nil, errors.New("cannot resolve an empty service name or namespace or port")
-	}
-	return s(namespace, name, port)
 }
 
 // enabled says to quotas which resources are served (apiserver/pkg/server/storage.APIResourceConfigSource).

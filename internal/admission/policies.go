@@ -216,6 +216,7 @@ func (s *source[P, B, E]) params(k *v1.ParamKind) (clientinformers.GenericInform
 	if err != nil {
 		return nil, nil, fmt.Errorf("failed to find resource referenced by paramKind: '%v'", gvk)
 	}
+	s.options.parameters.Store(mapping.Resource.GroupResource(), true)
 	informer, err := s.options.Informers.ForResource(mapping.Resource)
 	return informer, mapping.Scope, err
 }

@@ -45,6 +45,8 @@ type Options struct {
 	Root string
 	// Life ends with the server.
 	Life context.Context
+	// Fresh lets lists be as new as the store, unless they are empty: for what another server may have changed a moment ago.
+	Fresh bool
 	// Table returns the kinds there are, served or not.
 	Table func() *kind.Table
 }

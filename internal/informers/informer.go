@@ -42,6 +42,8 @@ type Informer struct {
 	handlers []cache.ResourceEventHandler
 	seen     []decoded
 	handled  atomic.Bool // there are handlers
+
+	prefixes atomic.Pointer[prefix]
 	revision atomic.Int64
 }
 
@@ -49,6 +51,12 @@ type Informer struct {
 type decoded struct {
 	record *state.Record
 	obj    runtime.Object
+}
+
+// prefix is the prefix of all keys of a resource.
+type prefix struct {
+	resource *kind.Resource
+	text     string
 }
 
 var (
@@ -63,6 +71,19 @@ func (i *Informer) resource() *kind.Resource {
 		return nil
 	}
 	return r
+}
+
+// prefix is the prefix of the keys of a resource, in a namespace or in all.
+func (i *Informer) prefix(r *kind.Resource, namespace string) string {
+	if namespace != "" && r.Namespaced {
+		return r.KeyPrefix(i.factory.options.Root, namespace)
+	}
+	if known := i.prefixes.Load(); known != nil && known.resource == r {
+		return known.text
+	}
+	made := &prefix{r, r.KeyPrefix(i.factory.options.Root, "")}
+	i.prefixes.Store(made)
+	return made.text
 }
 
 // object decodes a record, into the version of the informer.
@@ -113,8 +134,9 @@ func (i *Informer) list(namespace string) []any {
 	if r == nil {
 		return nil
 	}
+	prefix := r.KeyPrefix(i.factory.options.Root, namespace)
 	var list []any
-	i.factory.options.State.Snapshot().Ascend(r.KeyPrefix(i.factory.options.Root, namespace), "", func(record *state.Record) bool {
+	i.snapshot(prefix).Ascend(prefix, "", func(record *state.Record) bool {
 		if obj, err := i.object(r, record); err == nil {
 			list = append(list, obj)
 		}
@@ -123,18 +145,40 @@ func (i *Informer) list(namespace string) []any {
 	return list
 }
 
-// Empty reports whether there are no objects.
-func (i *Informer) Empty() bool {
-	r := i.resource()
-	if r == nil {
-		return true
+// freshTime bounds the wait for a state that is as new as the store.
+const freshTime = 5 * time.Second
+
+// snapshot returns what lists are made of.
+func (i *Informer) snapshot(prefix string) *state.Snapshot {
+	options := i.factory.options
+	snapshot := options.State.Snapshot()
+	if !options.Fresh || empty(snapshot, prefix) {
+		return snapshot
 	}
+	ctx, cancel := context.WithTimeout(options.Life, freshTime)
+	defer cancel()
+	if fresh, err := options.State.Consistent(ctx); err == nil {
+		return fresh
+	}
+	return snapshot // what is decided by it is written conditionally
+}
+
+func empty(snapshot *state.Snapshot, prefix string) bool {
 	empty := true
-	i.factory.options.State.Snapshot().Ascend(r.KeyPrefix(i.factory.options.Root, ""), "", func(*state.Record) bool {
+	snapshot.Ascend(prefix, "", func(*state.Record) bool {
 		empty = false
 		return false
 	})
 	return empty
+}
+
+// Empty reports whether there are no objects in a namespace, or at all.
+func (i *Informer) Empty(namespace string) bool {
+	r := i.resource()
+	if r == nil {
+		return true
+	}
+	return empty(i.factory.options.State.Snapshot(), i.prefix(r, namespace))
 }
 
 // GetByKey returns the object of a key: "namespace/name", or a name.
@@ -146,7 +190,7 @@ func (i *Informer) GetByKey(key string) (any, bool, error) {
 	if r.Namespaced != strings.Contains(key, "/") {
 		return nil, false, nil
 	}
-	record := i.factory.options.State.Snapshot().Get(r.KeyPrefix(i.factory.options.Root, "") + key)
+	record := i.factory.options.State.Snapshot().Get(i.prefix(r, "") + key)
 	if record == nil {
 		return nil, false, nil
 	}
@@ -316,7 +360,7 @@ func (i *Informer) unchanged(snapshot *state.Snapshot) bool {
 		return len(i.seen) == 0
 	}
 	n := 0
-	snapshot.Ascend(r.KeyPrefix(i.factory.options.Root, ""), "", func(record *state.Record) bool {
+	snapshot.Ascend(i.prefix(r, ""), "", func(record *state.Record) bool {
 		if n == len(i.seen) || i.seen[n].record != record {
 			n = -1
 			return false
@@ -338,7 +382,7 @@ func (i *Informer) look(snapshot *state.Snapshot) []decoded {
 		known[s.record] = s.obj
 	}
 	var now []decoded
-	snapshot.Ascend(r.KeyPrefix(i.factory.options.Root, ""), "", func(record *state.Record) bool {
+	snapshot.Ascend(i.prefix(r, ""), "", func(record *state.Record) bool {
 		obj, ok := known[record]
 		if !ok {
 			var err error

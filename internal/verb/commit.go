@@ -186,7 +186,7 @@ const inForceTime = 2 * time.Second
 // inForce waits until the state has a write of a kind that other requests are judged by. The write is done; if the state does not
 // follow the store just now, it is acknowledged all the same.
 func (a *API) inForce(ctx context.Context, k *kind.Kind, revision int64) {
-	if !k.Governs {
+	if !k.Governs && (a.Governs == nil || !a.Governs(k)) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, inForceTime)
