@@ -50,7 +50,7 @@ func (s *Server) stages() []stage {
 		{"impersonate", s.impersonate},   // on whose behalf: needs permission         impersonate.go
 		{"flow control", s.flowControl},  // when: too many at a time is 429           flow.go
 		{"authorize", s.authorize},       // whether the user may: otherwise 403       authorize.go
-		{"verb", s.verb},                 // do it                                     route.go
+		{"verb", s.last()},               // do it                                     route.go, middleware.go
 	}
 }
 
@@ -59,16 +59,18 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{w: &response{ResponseWriter: w, taken: &s.taken}, r: r, took: make([]time.Duration, 0, len(s.pipeline))}
 	x.w.Header().Set("Cache-Control", "no-cache, private")
 	identify(x)
-	s.active.group.Add(1)
+	s.active.begin()
 	defer func() {
-		defer s.active.group.Done()
+		defer s.active.end()
+		defer func() { // also when the panic goes on, to break the connection off
+			for i := len(x.release) - 1; i >= 0; i-- {
+				x.release[i]()
+			}
+			s.observe(x)
+		}()
 		if cause := recover(); cause != nil {
 			s.recovered(x, cause)
 		}
-		for i := len(x.release) - 1; i >= 0; i-- {
-			x.release[i]()
-		}
-		s.observe(x)
 	}()
 	s.run(x)
 }
