@@ -123,15 +123,19 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 	// What is not served is still stored, and the server's own parts may need it.
 	p.served = p.table.Select(s.apis.Enabled)
 	documents := discovery.New(p.served, discovery.Options{ServerAddress: s.listener.Addr().String()})
+	metrics := server.NewMetrics()
 	s.http = server.New(server.Options{
 		Kinds: p.served, API: p.api, Discovery: documents, OpenAPI: openapi.New(p.served),
 		Authenticate: p.authn.chain.Authenticate, Refuse: p.authn.chain.Refuse, Authorizer: p.authorizer, Documents: p.authn.documents,
 		Middleware: s.config.Middleware, NoHTTP2: s.config.Serving.NoHTTP2, MaxStreams: s.config.Serving.MaxStreamsPerConnection,
-		Checks: s.checks(p.started), Metrics: server.NewMetrics(),
+		Checks: s.checks(p.started), Metrics: metrics,
 		MaxReadOnly: s.config.MaxRequestsInflight, MaxMutating: s.config.MaxMutatingRequestsInflight,
 		RequestTimeout: s.config.RequestTimeout, Stopping: stopping, Logs: s.logs, Logger: s.log,
 	})
 	documents.SetPaths(s.http.Paths())
+	if err := s.admission(life, p, p.served, metrics); err != nil {
+		return nil, err
+	}
 	p.service = s.kubernetesService(p)
 	p.controllers = s.controllers(p)
 	p.policy = s.authorizationControllers(p)
@@ -163,6 +167,7 @@ func (s *Server) makeKinds(p *parts) (err error) {
 		return err
 	}
 	p.allocator.Hook(kinds...)
+	govern(kinds)
 	p.authorizer.guard.Hook(kinds...)
 	p.table = kind.NewTable(kinds...)
 	return nil

@@ -23,6 +23,7 @@ type options struct {
 
 func newOptions(opts []Option) *options {
 	o := &options{config: kayak.Config{BetaAPIs: true}}
+	o.config.Admission.Disable = []string{"ServiceAccount"} // as envtest does: pods need no accounts
 	for _, opt := range opts {
 		opt(o)
 	}

@@ -73,7 +73,9 @@ func write(t *testing.T, path string, f *file) {
 
 // replay sends the requests to kayak and compares.
 func (f *file) replay(t *testing.T, name string) {
-	server, err := kayak.New(kayak.Config{HistoryBytes: f.historyBytes(), Controllers: []string{}})
+	server, err := kayak.New(kayak.Config{
+		HistoryBytes: f.historyBytes(), Controllers: []string{}, Admission: kayak.AdmissionConfig{Only: []string{}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

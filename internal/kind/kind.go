@@ -99,6 +99,9 @@ type Kind struct {
 	BeforeDelete func(ctx context.Context, name string, options *metav1.DeleteOptions) error
 	// AfterDelete, when set, is called with an object that is gone, and must not change it. A dry run is told by the options.
 	AfterDelete func(obj runtime.Object, options *metav1.DeleteOptions)
+	// Governs says that other requests are judged by these objects: namespaces, roles, the configuration of webhooks. A write of one
+	// is acknowledged when the state has it, so it is in force on this server for whoever has got the answer.
+	Governs bool
 	// OnRead, when set, gives an object that was read from the store what objects written by older versions lack.
 	OnRead func(runtime.Object)
 	// Virtual serves a kind whose objects are not stored: it implements rest.Creater, rest.Getter or rest.Lister, for the verbs

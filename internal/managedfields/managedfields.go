@@ -108,6 +108,18 @@ func readTypes() (*typeschema.Types, error) {
 	return typeschema.Parse(string(text))
 }
 
+// Converter returns what makes typed values of the objects of a kind, for merging them; nil when the kind has no types.
+func (t *Tracker) Converter(gvk schema.GroupVersionKind) managedfields.TypeConverter {
+	types, err := t.types()
+	if err != nil {
+		return nil
+	}
+	if found, err := types.Type(gvk); err != nil || found == nil {
+		return nil
+	}
+	return converter{types}
+}
+
 // Manager keeps the managed fields of one resource or subresource, in one version. It is safe for concurrent use.
 type Manager struct {
 	fields  *managedfields.FieldManager

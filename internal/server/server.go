@@ -148,15 +148,43 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return errors.Join(err, s.http.Close())
 }
 
-// active counts the requests under way.
-type active struct{ group sync.WaitGroup }
+// active counts the requests under way. Requests from within the process may still begin while the end is waited for; they are
+// waited for as well, so that what they are part of can finish.
+//
+// Ownership: mu guards the rest. idle is closed when there are none, for those who wait.
+type active struct {
+	mu    sync.Mutex
+	count int
+	idle  chan struct{}
+}
 
+func (a *active) begin() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.count++
+}
+
+func (a *active) end() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.count--; a.count == 0 && a.idle != nil {
+		close(a.idle)
+		a.idle = nil
+	}
+}
+
+// wait waits until there are no requests.
 func (a *active) wait(ctx context.Context) error {
-	idle := make(chan struct{})
-	go func() {
-		a.group.Wait()
-		close(idle)
-	}()
+	a.mu.Lock()
+	if a.count == 0 {
+		a.mu.Unlock()
+		return nil
+	}
+	if a.idle == nil {
+		a.idle = make(chan struct{})
+	}
+	idle := a.idle
+	a.mu.Unlock()
 	select {
 	case <-idle:
 		return nil

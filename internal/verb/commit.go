@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -173,9 +174,24 @@ func (a *API) put(ctx context.Context, k *kind.Kind, key string, dryRun bool, cu
 		if revision, err = a.Store.Put(ctx, key, value, cur.revision, a.putOptions(k)); err != nil {
 			return asConflict(err)
 		}
+		a.inForce(ctx, k, revision)
 	}
 	stored, err := k.Decode(value, revision)
 	return outcome{action: put, obj: withoutZeroRevision(stored, revision)}, nil, err
+}
+
+// inForceTime bounds how long the answer to a write waits for the state.
+const inForceTime = 2 * time.Second
+
+// inForce waits until the state has a write of a kind that other requests are judged by. The write is done; if the state does not
+// follow the store just now, it is acknowledged all the same.
+func (a *API) inForce(ctx context.Context, k *kind.Kind, revision int64) {
+	if !k.Governs && (a.Governs == nil || !a.Governs(k)) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, inForceTime)
+	defer cancel()
+	_, _ = a.State.AtLeast(ctx, revision)
 }
 
 // settle tells a hook whether the object was written. When the store cannot say, nothing is told: what the hook has taken stays
@@ -223,6 +239,7 @@ func (a *API) remove(ctx context.Context, k *kind.Kind, key string, dryRun bool,
 		if revision, err = a.Store.Delete(ctx, key, cur.revision); err != nil {
 			return asConflict(err)
 		}
+		a.inForce(ctx, k, revision)
 	}
 	obj, err := k.Decode(cur.value, revision)
 	return outcome{action: remove, obj: obj}, nil, err

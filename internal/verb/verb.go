@@ -29,7 +29,7 @@ import (
 	"github.com/kayak-k8s/kayak/internal/store"
 )
 
-// API is what verbs need. All fields but Admission, Fields and Turns are required. It is safe for concurrent use once it is filled in.
+// API is what verbs need. All fields but Admission, Governs, Fields and Turns are required. It is safe for concurrent use once it is filled in.
 type API struct {
 	State *state.State
 	Store store.Store
@@ -37,6 +37,8 @@ type API struct {
 	Root string
 	// Admission may change and refuse writes; nil admits everything.
 	Admission admission.Interface
+	// Governs says that admission goes by objects of a kind besides those that are marked so (kind.Kind.Governs).
+	Governs func(*kind.Kind) bool
 	// Fields keeps metadata.managedFields and merges what is applied; nil leaves managed fields as they are sent, and refuses
 	// to apply.
 	Fields *managedfields.Tracker
