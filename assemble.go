@@ -24,11 +24,10 @@ import (
 	"github.com/kayak-k8s/kayak/internal/authz"
 	"github.com/kayak-k8s/kayak/internal/connect"
 	"github.com/kayak-k8s/kayak/internal/controllers"
-	"github.com/kayak-k8s/kayak/internal/discovery"
 	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/kind/builtin"
+	"github.com/kayak-k8s/kayak/internal/kind/custom"
 	"github.com/kayak-k8s/kayak/internal/managedfields"
-	"github.com/kayak-k8s/kayak/internal/openapi"
 	"github.com/kayak-k8s/kayak/internal/server"
 	"github.com/kayak-k8s/kayak/internal/services"
 	"github.com/kayak-k8s/kayak/internal/state"
@@ -57,6 +56,9 @@ type parts struct {
 	connections *connect.Connections
 	service     *controllers.KubernetesService
 	authn       *authentication
+
+	// custom has the custom resources.
+	custom *custom.Registry
 
 	controllers []controller
 	// started is closed when the controllers have made what was missing.
@@ -117,15 +119,19 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 	p.objects.Connect(p.api, p.table)
 	// What is not served is still stored, and the server's own parts may need it.
 	served := p.table.Select(s.apis.Enabled)
-	documents := discovery.New(served, discovery.Options{ServerAddress: s.listener.Addr().String()})
+	if err := p.custom.Connect(p.table, served); err != nil {
+		return nil, err
+	}
+	documents := newDocuments(p.custom, served, s.listener.Addr().String())
 	s.http = server.New(server.Options{
-		Kinds: served, API: p.api, Discovery: documents, OpenAPI: openapi.New(served),
+		Kinds: served, Custom: p.custom.Table, CatchUp: p.custom.CatchUp, API: p.api,
+		Discovery: documents.discovery, OpenAPI: documents.openAPI,
 		Authenticate: p.authn.chain.Authenticate, Refuse: p.authn.chain.Refuse, Authorizer: p.authorizer, Documents: p.authn.documents,
 		Checks: s.checks(p.started), Metrics: server.NewMetrics(),
 		MaxReadOnly: s.config.MaxRequestsInflight, MaxMutating: s.config.MaxMutatingRequestsInflight,
 		RequestTimeout: s.config.RequestTimeout, Stopping: stopping, Logs: s.logs, Logger: s.log,
 	})
-	documents.SetPaths(s.http.Paths())
+	documents.setPaths(s.http.Paths())
 	p.service = s.kubernetesService(p)
 	p.controllers = s.controllers(p)
 	return p, nil
@@ -156,6 +162,10 @@ func (s *Server) makeKinds(p *parts) (err error) {
 		return err
 	}
 	p.allocator.Hook(kinds...)
+	if p.custom, err = s.customResources(p); err != nil {
+		return err
+	}
+	p.custom.Hook(kinds...)
 	p.table = kind.NewTable(kinds...)
 	return nil
 }
@@ -233,6 +243,7 @@ func (s *Server) controllers(p *parts) []controller {
 			API: p.api, FlowSchemas: p.resource("flowcontrol.apiserver.k8s.io", "v1", "flowschemas"),
 			PriorityLevels: p.resource("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations"), Logger: s.log,
 		},
+		p.custom,
 		p.service, // the last: it makes pods come here
 	}
 }

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -84,6 +87,9 @@ func (r *Resource) ItemID(protobuf bool) string {
 
 // EncodeItem encodes obj, of the hub version, in the resource's version.
 func (r *Resource) EncodeItem(obj runtime.Object, protobuf bool) (Item, error) {
+	if untyped, ok := obj.(*unstructured.Unstructured); ok && r.Custom != nil {
+		return encodeUntyped(untyped, protobuf)
+	}
 	versioned, err := r.Convert(obj)
 	if err != nil {
 		return nil, err
@@ -97,6 +103,21 @@ func (r *Resource) EncodeItem(obj runtime.Object, protobuf bool) (Item, error) {
 		return nil, fmt.Errorf("%T has no protobuf form", versioned)
 	}
 	return message.Marshal()
+}
+
+// encodeUntyped leaves out kind and apiVersion. There is no protobuf form: the error is that of upstream's encoder.
+func encodeUntyped(obj *unstructured.Unstructured, protobuf bool) (Item, error) {
+	if protobuf {
+		return nil, apierrors.NewGenericServerResponse(http.StatusNotAcceptable, "", schema.GroupResource{}, "", fmt.Sprintf(
+			"object %T does not implement the protobuf marshalling interface and cannot be encoded to a protobuf message", obj), 0, false)
+	}
+	members := make(map[string]any, len(obj.Object))
+	for name, value := range obj.Object {
+		if name != "kind" && name != "apiVersion" {
+			members[name] = value
+		}
+	}
+	return json.Marshal(members)
 }
 
 func (k *Kind) metadataAttributes(obj runtime.Object) (labels.Set, fields.Set, error) {

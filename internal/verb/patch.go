@@ -84,6 +84,9 @@ type patcher struct {
 func (a *API) newPatcher(ctx context.Context, c *Call) (*patcher, error) {
 	contentType, _, _ := strings.Cut(c.Request.Header.Get("Content-Type"), ";")
 	supported := PatchTypes
+	if c.Resource.Custom != nil { // a strategic merge patch follows a Go type
+		supported = slices.DeleteFunc(slices.Clone(supported), func(t string) bool { return t == string(types.StrategicMergePatchType) })
+	}
 	if a.Fields == nil {
 		supported = slices.DeleteFunc(slices.Clone(supported), func(t string) bool { return t == string(types.ApplyYAMLPatchType) })
 	}

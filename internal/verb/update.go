@@ -274,6 +274,14 @@ func (c *Call) view(obj runtime.Object) (runtime.Object, error) {
 	return c.Sub.View.Of(obj)
 }
 
+// viewForWrite is view for an object that is to be changed.
+func (c *Call) viewForWrite(obj runtime.Object) (runtime.Object, error) {
+	if c.Sub != nil && c.Sub.View != nil && c.Sub.View.ForWrite != nil {
+		return c.Sub.View.ForWrite(obj)
+	}
+	return c.view(obj)
+}
+
 // unview is the object that next, as the subresource shows it, makes of the existing one.
 func (c *Call) unview(next, existing runtime.Object) (runtime.Object, error) {
 	if c.Sub == nil || c.Sub.View == nil {

@@ -199,10 +199,14 @@ func (w *watcher) follow(ctx context.Context) error {
 		defer ticker.Stop()
 		ticks = ticker.C
 	}
-	due := false
+	var done <-chan struct{} // never, for kinds that stay as they are
+	if custom := w.call.Resource.Custom; custom != nil {
+		done = custom.Done
+	}
+	due, ending := false, false
 	for ctx.Err() == nil && !w.over() {
 		events, revision, err := w.cursor.TryNext()
-		if err != nil {
+		if err != nil && !ending {
 			return w.interpret(err)
 		}
 		for _, event := range events {
@@ -220,7 +224,7 @@ func (w *watcher) follow(ctx context.Context) error {
 		if len(events) > 0 {
 			continue // what has come meanwhile goes with the same write
 		}
-		if err := w.flush(); err != nil {
+		if err := w.flush(); err != nil || ending {
 			return err
 		}
 		select {
@@ -229,6 +233,8 @@ func (w *watcher) follow(ctx context.Context) error {
 			due = true
 		case <-w.lastBookmark:
 			due = true
+		case <-done:
+			ending = true // what has happened until now is still told
 		case <-ctx.Done():
 			return nil
 		case <-w.api.Stopping:
