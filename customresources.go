@@ -22,8 +22,10 @@ import (
 func (s *Server) customResources(p *parts) (*custom.Registry, error) {
 	return custom.New(custom.Options{
 		API: p.api, Logger: s.log,
-		Services:       webhookServices{p},
-		Authentication: func(resolver webhook.AuthenticationInfoResolver) webhook.AuthenticationInfoResolver { return anonymous{} },
+		Services: webhookServices{p},
+		Authentication: func(resolver webhook.AuthenticationInfoResolver) webhook.AuthenticationInfoResolver {
+			return anonymous{}
+		},
 	})
 }
 
@@ -71,24 +73,25 @@ func (l serviceLister) Get(name string) (*corev1.Service, error) {
 
 // documents are those about all kinds, custom resources included: made anew when somebody asks and the table has changed.
 type documents struct {
-	table func() *kind.Table
+	registry *custom.Registry
 
 	mu               sync.Mutex
 	discoveryOf      *kind.Table
 	currentDiscovery *discovery.Handler
+	openAPIOf        *kind.Table
 	currentOpenAPI   *openapi.Handler
 }
 
 func newDocuments(registry *custom.Registry, served *kind.Table, address string) *documents {
 	return &documents{
-		table: registry.Table, discoveryOf: served,
+		registry: registry, discoveryOf: served, openAPIOf: served,
 		currentDiscovery: discovery.New(served, discovery.Options{ServerAddress: address}),
 		currentOpenAPI:   openapi.New(served),
 	}
 }
 
 func (d *documents) discovery() *discovery.Handler {
-	table := d.table()
+	table := d.registry.Table()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if table != d.discoveryOf {
@@ -97,7 +100,15 @@ func (d *documents) discovery() *discovery.Handler {
 	return d.currentDiscovery
 }
 
-func (d *documents) openAPI() *openapi.Handler { return d.currentOpenAPI }
+func (d *documents) openAPI() *openapi.Handler {
+	table := d.registry.Table()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if table != d.openAPIOf {
+		d.currentOpenAPI, d.openAPIOf = d.currentOpenAPI.With(d.registry.Documents()), table
+	}
+	return d.currentOpenAPI
+}
 
 // setPaths says which paths there are beside those of discovery.
 func (d *documents) setPaths(paths []string) { d.currentDiscovery.SetPaths(paths) }

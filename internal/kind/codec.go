@@ -73,8 +73,8 @@ func (r *Resource) Convert(obj runtime.Object) (runtime.Object, error) {
 	return r.Codec.Convertor.ConvertToVersion(obj, r.Version)
 }
 
-// Item is an encoded object without apiVersion and kind, the way it stands in a list: for JSON an object that begins with
-// "{", for protobuf the message itself.
+// Item is an encoded object the way it stands in a list, for most kinds without apiVersion and kind (see Resource.Frame): for JSON
+// an object that begins with "{", for protobuf the message itself.
 type Item []byte
 
 // ItemID names the encoding of an item in a record.
@@ -105,19 +105,19 @@ func (r *Resource) EncodeItem(obj runtime.Object, protobuf bool) (Item, error) {
 	return message.Marshal()
 }
 
-// encodeUntyped leaves out kind and apiVersion. There is no protobuf form: the error is that of upstream's encoder.
+// encodeUntyped encodes an object as it is: with kind and apiVersion, as upstream has it in lists as well, because members are sorted
+// by name. There is no protobuf form: the error is that of upstream's encoder.
 func encodeUntyped(obj *unstructured.Unstructured, protobuf bool) (Item, error) {
 	if protobuf {
-		return nil, apierrors.NewGenericServerResponse(http.StatusNotAcceptable, "", schema.GroupResource{}, "", fmt.Sprintf(
-			"object %T does not implement the protobuf marshalling interface and cannot be encoded to a protobuf message", obj), 0, false)
+		return nil, NoProtobuf(obj)
 	}
-	members := make(map[string]any, len(obj.Object))
-	for name, value := range obj.Object {
-		if name != "kind" && name != "apiVersion" {
-			members[name] = value
-		}
-	}
-	return json.Marshal(members)
+	return json.Marshal(obj.Object)
+}
+
+// NoProtobuf is the error of an object that exists in JSON only.
+func NoProtobuf(obj runtime.Object) error {
+	return apierrors.NewGenericServerResponse(http.StatusNotAcceptable, "", schema.GroupResource{}, "", fmt.Sprintf(
+		"object %T does not implement the protobuf marshalling interface and cannot be encoded to a protobuf message", obj), 0, false)
 }
 
 func (k *Kind) metadataAttributes(obj runtime.Object) (labels.Set, fields.Set, error) {

@@ -39,10 +39,10 @@ import (
 
 // Kind describes one kind of object. It is immutable once it is part of a Table.
 type Kind struct {
-	// Group, Resource and Name identify the kind: "apps", "deployments", "Deployment". Lists are Name + "List".
+	// Group, Resource and Name identify the kind: "apps", "deployments", "Deployment".
 	Group, Resource, Name string
-	// Singular defaults to Name in lower case.
-	Singular string
+	// Singular defaults to Name in lower case, ListName to Name + "List".
+	Singular, ListName string
 	// ShortNames and Categories are what discovery tells of them: "deploy"; "all".
 	ShortNames, Categories []string
 	// Namespaced says that every object is in a namespace.
@@ -162,6 +162,8 @@ type Subresource struct {
 type View struct {
 	// Of returns the view of an object.
 	Of func(obj runtime.Object) (runtime.Object, error)
+	// Check, when set, says whether there is something to show to a reader.
+	Check func(obj runtime.Object) error
 	// ForWrite, when set, is Of for a view that is about to be changed.
 	ForWrite func(obj runtime.Object) (runtime.Object, error)
 	// Into puts a changed view into obj, which is the caller's copy of the existing object.
@@ -208,6 +210,14 @@ type Resource struct {
 
 // GVK returns the group, version and kind.
 func (r *Resource) GVK() schema.GroupVersionKind { return r.Version.WithKind(r.Name) }
+
+// Frame returns what has to be put around an encoded item: nothing for kinds whose items have it already.
+func (r *Resource) Frame() schema.GroupVersionKind {
+	if r.Custom != nil {
+		return schema.GroupVersionKind{}
+	}
+	return r.GVK()
+}
 
 // GVR returns the group, version and resource.
 func (r *Resource) GVR() schema.GroupVersionResource { return r.Version.WithResource(r.Kind.Resource) }
@@ -349,6 +359,9 @@ func (k *Kind) Stored() bool { return k.Virtual == nil }
 func (k *Kind) complete() {
 	if k.Singular == "" {
 		k.Singular = lower(k.Name)
+	}
+	if k.ListName == "" {
+		k.ListName = k.Name + "List"
 	}
 	if k.Verbs == nil {
 		k.Verbs = AllVerbs

@@ -42,12 +42,21 @@ func (s *Server) route(x *exchange) (*verb.Call, error) {
 	if !ok || strings.HasPrefix(info.Path, "//") {
 		return nil, s.noPath(info.Path)
 	}
+	if resource == nil && info.APIGroup != "" && len(s.options.Kinds.Version(info.APIGroup, info.APIVersion)) == 0 {
+		return nil, errNoPath // upstream asks its router about its own only
+	}
+	if resource != nil && resource.Custom != nil && !(inScope(resource, info) && hasNamespace(resource, info)) {
+		return nil, errNoPath
+	}
 	if resource == nil || !inScope(resource, info) || info.Verb == "proxy" {
 		return nil, request.UnknownResource()
 	}
 	call := &verb.Call{Writer: x.w, Request: x.r, Info: info, Resource: resource, Fail: func(err error) { s.fail(x, err) }}
 	if info.Subresource != "" {
 		if call.Sub = resource.Subresources[info.Subresource]; call.Sub == nil {
+			if resource.Custom != nil {
+				return nil, apierrors.NewNotFound(resource.GroupResource(), info.Name)
+			}
 			return nil, request.UnknownResource()
 		}
 	}
@@ -87,8 +96,16 @@ func (s *Server) resource(x *exchange) (_ *kind.Resource, ok bool) {
 	return table.Resource(group, version, x.info.Resource), len(table.Version(group, version)) > 0
 }
 
+// hasNamespace reports whether a request for something in namespaces names one, unless it is about all of them.
+func hasNamespace(r *kind.Resource, info *request.Info) bool {
+	return !r.Namespaced || info.Namespace != "" || info.Verb == "list" || info.Verb == "watch"
+}
+
 // checkCustom refuses what a custom resource does not have; upstream serves them without its router.
 func checkCustom(method string, r *kind.Resource, info *request.Info) error {
+	if len(info.Parts) < 2 && (info.Verb == "update" || info.Verb == "patch") {
+		return apierrors.NewBadRequest("name must be provided")
+	}
 	if !suits(method, info.Verb) || !r.Allows(info.Subresource, info.Verb) || !fits(r, info) {
 		return apierrors.NewMethodNotSupported(r.GroupResource(), info.Verb)
 	}
@@ -160,18 +177,10 @@ func (s *Server) noPath(path string) error {
 		return errNoPath
 	}
 	group := segments[2]
-	if segments[1] == "api" || (segments[1] == "apis" && group != "" && s.servesGroup(group)) {
+	if segments[1] == "api" || (segments[1] == "apis" && group != "" && len(s.options.Kinds.GroupVersions(group)) > 0) {
 		return request.UnknownResource()
 	}
 	return errNoPath
-}
-
-func (s *Server) servesGroup(group string) bool {
-	table := s.options.Kinds
-	if s.options.Custom != nil {
-		table = s.options.Custom()
-	}
-	return len(table.GroupVersions(group)) > 0
 }
 
 // servePath serves the paths that are not resources.

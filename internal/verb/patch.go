@@ -47,7 +47,7 @@ func (a *API) patch(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	out, err := wire.Negotiate(c.Request, false)
+	out, err := c.negotiate(false)
 	if err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ func (p *patcher) applyJSON(existing runtime.Object) (runtime.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	versioned, err := wire.Object(wire.JSON, r.GVK(), item)
+	versioned, err := wire.Object(wire.JSON, r.Frame(), item)
 	if err != nil {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ import (
 func (a *API) update(ctx context.Context, c *Call) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	out, err := wire.Negotiate(c.Request, false)
+	out, err := c.negotiate(false)
 	if err != nil {
 		return err
 	}
@@ -38,7 +38,7 @@ func (a *API) update(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	media, err := wire.BodyMedia(c.Request) // after the options, unlike in a create: upstream's order
+	media, err := c.bodyMedia() // after the options, unlike in a create: upstream's order
 	if err != nil {
 		return err
 	}

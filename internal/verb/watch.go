@@ -33,7 +33,7 @@ const (
 // watch streams events. It is a cursor on the log and a buffer, written whenever the log has no more at the moment; a client
 // that does not read stops its own goroutine in Write and nobody else.
 func (a *API) watch(ctx context.Context, c *Call) error {
-	out, err := wire.Negotiate(c.Request, true)
+	out, err := c.negotiate(true)
 	if err != nil {
 		return err
 	}
@@ -299,7 +299,7 @@ func (w *watcher) add(ctx context.Context, typ string, record *state.Record) err
 		if err != nil {
 			return err
 		}
-		return w.grown(wire.AppendItemEvent(w.grow(), w.out.Media, typ, w.call.Resource.GVK(), bare))
+		return w.grown(wire.AppendItemEvent(w.grow(), w.out.Media, typ, w.call.Resource.Frame(), bare))
 	case wire.Metadata, wire.MetadataList:
 		return w.addMetadata(typ, record)
 	}
@@ -328,7 +328,7 @@ func (w *watcher) addMetadata(typ string, record *state.Record) error {
 	if w.out.Media != wire.Protobuf { // it has its kind already
 		return w.grown(wire.AppendEvent(w.grow(), w.out.Media, typ, item))
 	}
-	gvk := w.metadata.list.GroupVersion().WithKind("PartialObjectMetadata")
+	gvk := w.metadata.list.Kind.GroupVersion().WithKind("PartialObjectMetadata")
 	return w.grown(wire.AppendItemEvent(w.grow(), w.out.Media, typ, gvk, item))
 }
 

@@ -22,11 +22,11 @@ import (
 // same for all versions in the spec and not in the versions.
 type head struct {
 	Metadata struct {
-		Name              string            `json:"name"`
-		UID               string            `json:"uid"`
-		Generation        int64             `json:"generation"`
-		DeletionTimestamp *metav1.Time      `json:"deletionTimestamp"`
-		Finalizers        []string          `json:"finalizers"`
+		Name              string       `json:"name"`
+		UID               string       `json:"uid"`
+		Generation        int64        `json:"generation"`
+		DeletionTimestamp *metav1.Time `json:"deletionTimestamp"`
+		Finalizers        []string     `json:"finalizers"`
 	} `json:"metadata"`
 	Spec struct {
 		Group      string                                        `json:"group"`
@@ -191,10 +191,10 @@ type definition struct {
 	// resources are its served versions; none if it serves nothing.
 	resources []*kind.Resource
 	// stored is the storage version, served or not.
-	stored *kind.Resource
-	ending      atomic.Bool
-	done        chan struct{}
-	compiled    *compiler
+	stored   *kind.Resource
+	ending   atomic.Bool
+	done     chan struct{}
+	compiled *compiler
 }
 
 // newDefinition describes a stored definition. An error is one of the stored bytes.

@@ -12,7 +12,9 @@ import (
 	"github.com/kayak-k8s/kayak/internal/state"
 )
 
-func selectableName(field apiextensionsv1.SelectableField) string { return strings.TrimPrefix(field.JSONPath, ".") }
+func selectableName(field apiextensionsv1.SelectableField) string {
+	return strings.TrimPrefix(field.JSONPath, ".")
+}
 
 // selectableNames lists the fields that any version can be selected by, sorted.
 func (d *definition) selectableNames() []string {

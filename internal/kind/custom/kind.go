@@ -25,7 +25,7 @@ func (d *definition) newKind(v *headVersion) *kind.Kind {
 	f := &form{compiler: d.compiled, version: v, gvk: gvk}
 	s := &strategy{form: f}
 	k := &kind.Kind{
-		Group: d.Spec.Group, Resource: names.Plural, Name: names.Kind, Singular: names.Singular,
+		Group: d.Spec.Group, Resource: names.Plural, Name: names.Kind, Singular: names.Singular, ListName: names.ListKind,
 		ShortNames: names.ShortNames, Categories: names.Categories,
 		Namespaced: d.namespaced(),
 		Prefix:     d.prefix(),
@@ -54,7 +54,9 @@ func (d *definition) newKind(v *headVersion) *kind.Kind {
 		Subresources: map[string]*kind.Subresource{},
 		Custom: &kind.Custom{
 			Edition: d.edition, Done: d.done, Types: d.compiled.types,
-			Keep: func(name string, make func() (any, error)) (any, error) { return d.compiled.keep(v.Name+"/"+name, make) },
+			Keep: func(name string, make func() (any, error)) (any, error) {
+				return d.compiled.keep(v.Name+"/"+name, make)
+			},
 		},
 	}
 	if v.Subresources != nil && v.Subresources.Status != nil {

@@ -6,6 +6,7 @@ import (
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apiextensions-apiserver/pkg/registry/customresource/tableconvertor"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -40,11 +41,15 @@ func (d *definition) scale(f *form, paths *apiextensionsv1.CustomResourceSubreso
 	return &kind.Subresource{Name: "scale", Face: scaleFace(), View: &kind.View{
 		Replicas: replicas,
 		Of: func(obj runtime.Object) (runtime.Object, error) {
-			scale, found, err := scaleOf(obj.(*unstructured.Unstructured), paths)
+			scale, _, err := scaleOf(obj.(*unstructured.Unstructured), paths)
+			return scale, err
+		},
+		Check: func(obj runtime.Object) error {
+			_, found, err := scaleOf(obj.(*unstructured.Unstructured), paths)
 			if err == nil && !found {
 				err = apierrors.NewInternalError(fmt.Errorf("the spec replicas field %q does not exist", paths.SpecReplicasPath))
 			}
-			return scale, err
+			return err
 		},
 		ForWrite: func(obj runtime.Object) (runtime.Object, error) {
 			scale, found, err := scaleOf(obj.(*unstructured.Unstructured), paths)
@@ -107,5 +112,11 @@ var scaleFace = sync.OnceValue(func() *kind.Resource {
 		Parameters: runtime.NewParameterCodec(scheme), Hub: hub, Load: codecs.UniversalDecoder(hub),
 	}
 	gvk := schema.GroupVersionKind{Group: hub.Group, Version: hub.Version, Kind: "Scale"}
-	return kind.Face(gvk, codec, func() runtime.Object { return &autoscalingv1.Scale{} })
+	face := kind.Face(gvk, codec, func() runtime.Object { return &autoscalingv1.Scale{} })
+	face.Columns, _ = tableconvertor.New([]apiextensionsv1.CustomResourceColumnDefinition{ // whose paths are right
+		{Name: "Desired", Type: "integer", Description: "Number of desired replicas", JSONPath: ".spec.replicas"},
+		{Name: "Available", Type: "integer", Description: "Number of actual replicas", JSONPath: ".status.replicas"},
+		ageColumn(),
+	})
+	return face
 })

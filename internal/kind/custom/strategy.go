@@ -28,9 +28,11 @@ func (s *strategy) ObjectKinds(obj runtime.Object) ([]schema.GroupVersionKind, b
 	return objects{}.ObjectKinds(obj)
 }
 func (s *strategy) Recognizes(gvk schema.GroupVersionKind) bool { return objects{}.Recognizes(gvk) }
-func (s *strategy) GenerateName(base string) string             { return names.SimpleNameGenerator.GenerateName(base) }
-func (s *strategy) NamespaceScoped() bool                       { return s.form.compiler.definition.namespaced() }
-func (s *strategy) AllowCreateOnUpdate(context.Context) bool    { return false }
+func (s *strategy) GenerateName(base string) string {
+	return names.SimpleNameGenerator.GenerateName(base)
+}
+func (s *strategy) NamespaceScoped() bool                    { return s.form.compiler.definition.namespaced() }
+func (s *strategy) AllowCreateOnUpdate(context.Context) bool { return false }
 
 // AllowUnconditionalUpdate says that an update must name the resourceVersion that it is of.
 func (s *strategy) AllowUnconditionalUpdate(context.Context) bool { return false }
@@ -107,7 +109,9 @@ func (s *statusStrategy) ValidateUpdate(ctx context.Context, obj, old runtime.Ob
 	return c.status.ValidateUpdate(ctx, obj, old)
 }
 
-func (s *statusStrategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string { return nil }
+func (s *statusStrategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {
+	return nil
+}
 
 // GetResetFields are those of all versions that have the subresource.
 func (s *statusStrategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
