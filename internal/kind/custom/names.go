@@ -71,7 +71,10 @@ func settle(crd *apiextensions.CustomResourceDefinition, others taken) bool {
 	before := crd.Status.DeepCopy()
 	settleNames(crd, others)
 	settleApproval(crd)
-	settleStructure(crd)
+	// Validation lets nothing else in; only old definitions have the condition, and may lose it.
+	if apiextensions.FindCRDCondition(crd, apiextensions.NonStructuralSchema) != nil {
+		settleStructure(crd)
+	}
 	return !reflect.DeepEqual(before, &crd.Status)
 }
 
