@@ -41,7 +41,7 @@ func govern(kinds []*kind.Kind) {
 }
 
 // admission puts the chain of admission plugins before the verbs.
-func (s *Server) admission(life context.Context, p *parts, served *kind.Table, metrics *server.Metrics) error {
+func (s *Server) admission(life context.Context, p *parts, metrics *server.Metrics) error {
 	config := rest.CopyConfig(loopback.Config(s.http, &user.DefaultInfo{
 		Name: user.APIServerUser, Groups: []string{user.SystemPrivilegedGroup, user.AllAuthenticated},
 	}))
@@ -59,11 +59,10 @@ func (s *Server) admission(life context.Context, p *parts, served *kind.Table, m
 	fresh := views
 	fresh.Fresh = true
 	informers, freshInformers := informers.New(views), informers.New(fresh)
-	selected := func() *kind.Table { return served }
 	services := informers.Core().V1().Services().Lister()
 	chain, err := kayakadmission.New(kayakadmission.Options{
 		Config: s.config.Admission, Life: life, Informers: informers, Fresh: freshInformers, Client: client, Dynamic: dynamicClient, Loopback: config,
-		Served: selected, Mapper: kayakadmission.NewMapper(selected), Namespace: p.namespace, Authorizer: p.authorizer,
+		Served: p.custom.Table, Mapper: kayakadmission.NewMapper(p.custom.Table), Namespace: p.namespace, Authorizer: p.authorizer,
 		Converter: p.api.Fields.Converter,
 		Service: func(namespace, name string, port int32) (*url.URL, error) {
 			if namespace == corev1.NamespaceDefault && name == "kubernetes" && port == 443 {

@@ -133,6 +133,9 @@ func (t *Tracker) Manager(r *kind.Resource, sub *kind.Subresource) (*Manager, er
 	if sub != nil {
 		key.sub = sub.Name
 	}
+	if r.Custom != nil {
+		return customManager(r, sub, key.sub)
+	}
 	t.mu.RLock()
 	m := t.managers[key]
 	t.mu.RUnlock()

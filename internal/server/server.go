@@ -38,10 +38,15 @@ import (
 
 // Options are what a server is made of. All fields are required unless they say otherwise.
 type Options struct {
-	Kinds     *kind.Table
+	// Kinds are those that are served whatever happens.
+	Kinds *kind.Table
+	// Custom, unless it is nil, returns the table that is served at the moment: Kinds, and what has been added to them. CatchUp
+	// looks for more before something is not found, and reports whether there is.
+	Custom    func() *kind.Table
+	CatchUp   func(context.Context) bool
 	API       *verb.API
-	Discovery *discovery.Handler
-	OpenAPI   *openapi.Handler
+	Discovery func() *discovery.Handler
+	OpenAPI   func() *openapi.Handler
 	// Authenticate finds out who makes a request.
 	Authenticate func(*http.Request) (user.Info, error)
 	// Refuse, unless it is nil, adds to the headers of the answer to a client that is refused.
@@ -115,7 +120,7 @@ func New(options Options) *Server {
 }
 
 // Paths lists the paths that are not resources, for the index at "/".
-func (s *Server) Paths() []string { return append(s.paths.names(), s.options.OpenAPI.Paths()...) }
+func (s *Server) Paths() []string { return append(s.paths.names(), s.options.OpenAPI().Paths()...) }
 
 // Serve serves TLS connections from the listener until Shutdown, and then returns nil.
 func (s *Server) Serve(listener net.Listener, config *tls.Config) error {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/storage"
@@ -214,8 +215,8 @@ func undone(ctx context.Context, finish kind.Finish, err error) (kind.Finish, er
 // withoutZeroRevision leaves the resourceVersion of an object that was created in a dry run empty.
 func withoutZeroRevision(obj runtime.Object, revision int64) runtime.Object {
 	if revision == 0 && obj != nil {
-		if accessor, ok := obj.(metav1.ObjectMetaAccessor); ok {
-			accessor.GetObjectMeta().SetResourceVersion("")
+		if accessor, err := meta.Accessor(obj); err == nil {
+			accessor.SetResourceVersion("")
 		}
 	}
 	return obj
