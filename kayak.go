@@ -21,6 +21,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -51,6 +52,7 @@ type Server struct {
 
 	listener net.Listener
 	material *bootstrap.Material
+	tls      *tls.Config
 	store    store.Store
 	state    *state.State
 	apis     *runtimeconfig.Config
@@ -85,7 +87,10 @@ func New(config Config) (*Server, error) {
 	if err := config.checkServiceIPs(); err != nil {
 		return nil, err
 	}
-	if err := config.Authentication.Check(); err != nil {
+	if err := config.Serving.check(); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(config.Authentication.Check(), config.Authorization.Check()); err != nil {
 		return nil, err
 	}
 	if err := manager.Check(config.Controllers); err != nil {
@@ -137,12 +142,10 @@ func (s *Server) start(ctx context.Context) error {
 		return fmt.Errorf("cannot load the objects from the store: %w", err)
 	}
 	s.leave = parts.service.Close
-	for _, c := range parts.controllers {
-		if err := c.Ensure(ctx); err != nil {
-			return fmt.Errorf("cannot set up the %s: %w", c.Name(), err)
-		}
+	if err := parts.ensure(ctx); err != nil {
+		return err
 	}
-	for _, c := range parts.controllers {
+	for _, c := range slices.Concat(parts.controllers, parts.policy) {
 		s.goRun(func() { c.Run(background) })
 	}
 	close(parts.started)
@@ -214,16 +217,34 @@ func (s *Server) prepareMaterial() (err error) {
 	if s.advertise.IsValid() {
 		options.Hosts = append(options.Hosts, s.advertise.String())
 	}
+	if options.Trust, err = s.config.Serving.trust(); err != nil {
+		return err
+	}
 	if s.config.DataDir == "" {
+		if s.config.Snapshot != nil {
+			options.From = s.config.Snapshot.material
+		}
 		s.material, err = bootstrap.Generate(options)
 	} else {
 		s.material, err = bootstrap.Prepare(options)
 	}
+	if err != nil {
+		return err
+	}
+	s.tls, err = s.tlsConfig()
 	return err
 }
 
 // checks are the parts of the server's health.
 func (s *Server) checks(started <-chan struct{}) []server.Check {
+	hook := func(context.Context) error {
+		select {
+		case <-started:
+			return nil
+		default:
+			return errors.New("not finished")
+		}
+	}
 	return []server.Check{
 		{Name: "etcd", Run: s.storeReachable},
 		{Name: "etcd-readiness", Run: s.storeReachable, ReadyOnly: true},
@@ -233,14 +254,8 @@ func (s *Server) checks(started <-chan struct{}) []server.Check {
 			}
 			return nil
 		}},
-		{Name: "poststarthook/start-system-namespaces-controller", Run: func(context.Context) error {
-			select {
-			case <-started:
-				return nil
-			default:
-				return errors.New("not finished")
-			}
-		}},
+		{Name: "poststarthook/start-system-namespaces-controller", Run: hook},
+		{Name: "poststarthook/rbac/bootstrap-roles", Run: hook},
 	}
 }
 
@@ -250,9 +265,8 @@ func (s *Server) run(ctx context.Context) {
 	if s.config.CompactionInterval > 0 {
 		s.goRun(func() { _ = compact.Run(ctx, s.store, s.config.CompactionInterval, s.log) })
 	}
-	config := &tls.Config{Certificates: []tls.Certificate{s.material.Serving.TLS()}, MinVersion: tls.VersionTLS12}
 	s.goRun(func() {
-		if err := s.http.Serve(s.listener, config); err != nil {
+		if err := s.http.Serve(s.listener, s.tls); err != nil {
 			s.failed <- err
 		}
 	})
@@ -340,13 +354,20 @@ func (s *Server) RESTConfig() *rest.Config {
 	return &rest.Config{
 		Host: s.URL(),
 		TLSClientConfig: rest.TLSClientConfig{
-			CAData: s.material.CA.CertPEM, CertData: s.material.Admin.CertPEM, KeyData: s.material.Admin.KeyPEM,
+			CAData: s.material.Authorities(), CertData: s.material.Admin.CertPEM, KeyData: s.material.Admin.KeyPEM,
+			ServerName: s.serverName(s.listener.Addr().(*net.TCPAddr).IP.String()),
 		},
 	}
 }
 
 // Kubeconfig returns the same as a kubeconfig.
-func (s *Server) Kubeconfig() *clientcmdapi.Config { return s.material.Kubeconfig(s.URL()) }
+func (s *Server) Kubeconfig() *clientcmdapi.Config {
+	config := s.material.Kubeconfig(s.URL())
+	for _, cluster := range config.Clusters {
+		cluster.TLSServerName = s.RESTConfig().ServerName
+	}
+	return config
+}
 
 // KubeconfigPath returns the file that holds it, in the data directory; empty without one.
 func (s *Server) KubeconfigPath() string {
@@ -358,6 +379,20 @@ func (s *Server) KubeconfigPath() string {
 
 // Handler returns the server as a handler, without TLS. Requests that reach it so have no client certificate.
 func (s *Server) Handler() http.Handler { return s.http }
+
+// RESTConfigFor returns a client configuration for a user with groups, with a client certificate of the server's own authority,
+// valid for a year. The server must have been started.
+func (s *Server) RESTConfigFor(name string, groups ...string) (*rest.Config, error) {
+	pair, err := s.material.CA.ClientCertificate(name, groups, clientCertificateLife)
+	if err != nil {
+		return nil, err
+	}
+	config := s.RESTConfig()
+	config.CertData, config.KeyData = pair.CertPEM, pair.KeyPEM
+	return config, nil
+}
+
+const clientCertificateLife = 365 * 24 * time.Hour
 
 // ConfigFor returns a client configuration for clients in this process that are the user, with the groups: no socket, no TLS, no
 // credentials. Whoever is a member of system:authenticated says so. The server must have been started.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/kubernetes"
@@ -111,15 +112,33 @@ type environment struct {
 	factory  *factory
 }
 
-// config is a client configuration for a controller: it is the service account of that name in kube-system.
+// config is a client configuration for a controller: it is the service account of that name in kube-system, with the role that
+// upstream's policy gives it.
 func (e *environment) config(account string) *rest.Config {
-	config := loopback.Config(e.Handler, &user.DefaultInfo{
-		Name: serviceaccount.MakeUsername("kube-system", account),
-		Groups: append(serviceaccount.MakeGroupNames("kube-system"),
-			user.AllAuthenticated, privileged),
+	config := e.configFor(&user.DefaultInfo{
+		Name:   serviceaccount.MakeUsername(metav1.NamespaceSystem, account),
+		Groups: append(serviceaccount.MakeGroupNames(metav1.NamespaceSystem), user.AllAuthenticated),
 	})
-	config.Transport = &inTheirOwnTime{config.Transport, e.requests}
 	config.UserAgent = "kube-controller-manager/" + account
+	return config
+}
+
+// root is what kube-controller-manager itself is, for what it does not do as a service account.
+func (e *environment) root() *rest.Config {
+	return e.configFor(&user.DefaultInfo{Name: user.KubeControllerManager, Groups: []string{user.AllAuthenticated}})
+}
+
+// server is the server itself, who may do everything.
+func (e *environment) server() *rest.Config {
+	return e.configFor(&user.DefaultInfo{
+		Name: user.APIServerUser, Groups: []string{user.SystemPrivilegedGroup, user.AllAuthenticated},
+	})
+}
+
+func (e *environment) configFor(u user.Info) *rest.Config {
+	config := loopback.Config(e.Handler, u)
+	config.Transport = &inTheirOwnTime{config.Transport, e.requests}
+	config.UserAgent = "kube-controller-manager"
 	config.ContentType = "application/vnd.kubernetes.protobuf"
 	config.AcceptContentTypes = config.ContentType + ",application/json"
 	return config
@@ -139,10 +158,6 @@ type inTheirOwnTime struct {
 func (t *inTheirOwnTime) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.next.RoundTrip(r.WithContext(t.ctx))
 }
-
-// privileged is a group whose members may do everything, which controllers are in for as long as the roles that upstream gives
-// them are not in this server.
-const privileged = user.SystemPrivilegedGroup
 
 // coreOnly is a client for the core group, and for nothing else: one for all groups takes some sixty clients of its own.
 type coreOnly struct {
