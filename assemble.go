@@ -50,8 +50,8 @@ type parts struct {
 	root        string
 	api         *verb.API
 	table       *kind.Table
-	served      *kind.Table
 	authorizer  *authorization
+	served      *kind.Table
 	objects     *services.Server
 	allocator   *services.Allocator
 	connections *connect.Connections

@@ -48,5 +48,5 @@ func (s *Server) elected() string {
 	return s.externalAddress()
 }
 
-// servedKinds are the kinds that clients can reach, and a channel that is closed when there are others.
+// servedKinds are the kinds that clients can reach. No channel: others come with CustomResourceDefinitions, which the manager follows.
 func (p *parts) servedKinds() (*kind.Table, <-chan struct{}) { return p.served, nil }

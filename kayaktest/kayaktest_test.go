@@ -132,14 +132,29 @@ func TestUsers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := kayaktest.New(t, opts...)
-			info := whoAmI(t, s.ConfigFor("jane", "developers", "system:masters"))
-			if info.Username != "jane" || fmt.Sprint(info.Groups) != "[developers system:masters system:authenticated]" {
+			info := whoAmI(t, s.ConfigFor("jane", "developers"))
+			if info.Username != "jane" || fmt.Sprint(info.Groups) != "[developers system:authenticated]" {
 				t.Errorf("jane is %+v", info)
 			}
 			if info := whoAmI(t, s.Config()); info.Username != "kubernetes-admin" || info.Groups[0] != "system:masters" {
 				t.Errorf("the administrator is %+v", info)
 			}
 		})
+	}
+}
+
+// Users may what roles let them, unless all may everything.
+func TestAuthorization(t *testing.T) {
+	t.Parallel()
+	read := func(opts ...kayaktest.Option) error {
+		_, err := client(t, kayaktest.New(t, opts...).ConfigFor("jane")).CoreV1().Secrets("default").List(t.Context(), metav1.ListOptions{})
+		return err
+	}
+	if err := read(); !apierrors.IsForbidden(err) {
+		t.Errorf("with roles: %v", err)
+	}
+	if err := read(kayaktest.Authorization("AlwaysAllow")); err != nil {
+		t.Errorf("with AlwaysAllow: %v", err)
 	}
 }
 
@@ -189,34 +204,4 @@ func whoAmI(t testing.TB, config *rest.Config) authenticationv1.UserInfo {
 		t.Fatal(err)
 	}
 	return review.Status.UserInfo
-}
-
-// BenchmarkStart is a start, a request and the end, of the servers after the first.
-func BenchmarkStart(b *testing.B) {
-	for name, opts := range map[string][]kayaktest.Option{"socket": nil, "memory": {kayaktest.InMemory()}} {
-		b.Run(name, func(b *testing.B) {
-			var start, request, stop time.Duration
-			for b.Loop() {
-				began := time.Now()
-				s := kayaktest.New(b, opts...)
-				start += time.Since(began)
-				began = time.Now()
-				whoAmI(b, s.Config())
-				request += time.Since(began)
-				began = time.Now()
-				s.Stop()
-				stop += time.Since(began)
-			}
-			for unit, d := range map[string]time.Duration{"start-ms": start, "request-ms": request, "stop-ms": stop} {
-				b.ReportMetric(float64(d.Microseconds())/1000/float64(b.N), unit)
-			}
-		})
-	}
-}
-
-// BenchmarkFirstStart is the start of the first server of a process: run it with -benchtime 1x.
-func BenchmarkFirstStart(b *testing.B) {
-	for b.Loop() {
-		kayaktest.New(b).Stop()
-	}
 }

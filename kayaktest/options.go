@@ -53,6 +53,12 @@ func RuntimeConfig(settings ...string) Option {
 	return func(o *options) { o.config.RuntimeConfig = addSettings(o.config.RuntimeConfig, settings) }
 }
 
+// Authorization sets the modes of authorization, as kube-apiserver's --authorization-mode does: Authorization("AlwaysAllow").
+// kayak.Config.Authorization, through With, has the rest.
+func Authorization(modes ...string) Option {
+	return func(o *options) { o.config.Authorization.Modes = modes }
+}
+
 // CRDs installs the CustomResourceDefinitions in files and directories, YAML or JSON; what else is in them is passed over. They
 // are established when the server is ready.
 func CRDs(paths ...string) Option {

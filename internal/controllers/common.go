@@ -31,8 +31,9 @@ func every(ctx context.Context, interval time.Duration, fn func()) {
 	}
 }
 
-// togetherAtMost is how many writes are under way at a time: many can share one sync of etcd's log.
-const togetherAtMost = 16
+// togetherAtMost is how many writes are under way at a time: all that wait when etcd syncs its log share one sync, so a start with
+// a hundred and forty writes takes a few of them, and not ten.
+const togetherAtMost = 256
 
 // together calls fn for each item, several at a time, and returns all errors.
 func together[T any](items []T, fn func(T) error) error {

@@ -1,5 +1,5 @@
-// Package controllers keeps in order, inside the server, what a cluster takes for granted: the system namespaces, the Service
-// "kubernetes" and its endpoints, the system priority classes, and the configuration of flow control.
+// Package controllers keeps in order, inside the server, what a cluster takes for granted: the system namespaces, the roles
+// and bindings that every cluster has and what is aggregated from them, the Service "kubernetes" and its endpoints, the system priority classes, and the configuration of flow control.
 //
 // Each controller is a struct of its own file. Ensure does everything once, from one snapshot, and a server calls it before it
 // is ready; Run goes on, in upstream's intervals, until its context ends. None holds anything that is not in the store, so any

@@ -32,6 +32,7 @@ import (
 	"io"
 	"sync"
 	"time"
+	"weak"
 
 	"k8s.io/apimachinery/pkg/conversion"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -67,10 +68,32 @@ type managerKey struct {
 // New makes a tracker. It costs nothing until something is written.
 func New() *Tracker {
 	return &Tracker{
-		types:    sync.OnceValues(readTypes),
+		types:    sync.OnceValues(shared.read),
 		equality: equalityWithoutTimes(),
 		managers: map[managerKey]*Manager{},
 	}
+}
+
+// shared lets the servers of a process that live at the same time read the types once: they never change. When nobody uses them
+// any more they are gone.
+var shared sharedTypes
+
+type sharedTypes struct {
+	mu    sync.Mutex // guards types
+	types weak.Pointer[typeschema.Types]
+}
+
+func (s *sharedTypes) read() (*typeschema.Types, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if types := s.types.Value(); types != nil {
+		return types, nil
+	}
+	types, err := readTypes()
+	if err == nil {
+		s.types = weak.Make(types)
+	}
+	return types, err
 }
 
 func readTypes() (*typeschema.Types, error) {

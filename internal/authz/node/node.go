@@ -2,7 +2,7 @@
 //
 // The authorizer and its graph are upstream's (plugin/pkg/auth/authorizer/node). The graph, of pods and what they refer to, is fed
 // from the state, without informers; and not before the first node asks, because a server without nodes has no use for it, and it
-// costs a look at every change of a pod. Before a no, it is looked whether there is something newer.
+// costs a look at every change of a pod. Every decision is made with all that the state has by then.
 package node
 
 import (
@@ -108,19 +108,11 @@ func (a *Authorizer) Authorize(ctx context.Context, attributes authorizer.Attrib
 	if _, isNode := a.nodes.NodeIdentity(attributes.GetUser()); !isNode || !a.start() {
 		return authorizer.DecisionNoOpinion, "", nil
 	}
-	decision, reason, err := a.decide(ctx, attributes)
-	if decision != authorizer.DecisionAllow && a.follower.CatchUp() {
-		return a.decide(ctx, attributes)
+	a.follower.CatchUp()
+	if g := a.current.Load(); g != nil {
+		return g.authorizer.Authorize(ctx, attributes)
 	}
-	return decision, reason, err
-}
-
-func (a *Authorizer) decide(ctx context.Context, attributes authorizer.Attributes) (authorizer.Decision, string, error) {
-	g := a.current.Load()
-	if g == nil {
-		return authorizer.DecisionNoOpinion, "", nil
-	}
-	return g.authorizer.Authorize(ctx, attributes)
+	return authorizer.DecisionNoOpinion, "", nil
 }
 
 // ConditionsAwareAuthorize implements authorizer.Authorizer: nothing here has conditions.

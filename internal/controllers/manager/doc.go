@@ -10,7 +10,7 @@
 // # What is upstream's and what is ours
 //
 // The controllers are upstream's, unchanged, with clients that are handed to the server's own pipeline (package loopback), as the
-// service accounts that kube-controller-manager uses, with the roles that these have. So what they do is authorized, admitted and audited as it would be there.
+// service accounts that kube-controller-manager uses. So what they do is authorized, admitted and audited as it would be there.
 //
 // Their informers are ours (informer.go, factory.go). Upstream's would list and watch each kind through the API, and keep a
 // decoded copy of all that there is. But the server has everything in memory already: an informer here is a view of the state's

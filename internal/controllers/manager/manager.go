@@ -78,9 +78,9 @@ func (m *Manager) run(ctx context.Context) {
 	defer cancel()
 	context.AfterFunc(ctx, func() { time.AfterFunc(lastRequests, cancel) })
 	f := newFeed(m.options.State, m.options.Logger)
-	e := &environment{
-		Options: m.options, requests: requests, feed: f, factory: newFactory(f, m.options.Root, m.options.Kinds),
-	}
+	options := m.options
+	options.Kinds = options.Kinds.following(f, options.Root)
+	e := &environment{Options: options, requests: requests, feed: f, factory: newFactory(f, options.Root, options.Kinds)}
 	var loops []func()
 	for _, d := range m.on {
 		loop, err := d.make(ctx, e)
@@ -112,12 +112,11 @@ type environment struct {
 	factory  *factory
 }
 
-// config is a client configuration for a controller: it is the service account of that name in kube-system, with the role that
-// upstream's policy gives it.
+// config is a client configuration for a controller: it is the service account of that name in kube-system.
 func (e *environment) config(account string) *rest.Config {
 	config := e.configFor(&user.DefaultInfo{
 		Name:   serviceaccount.MakeUsername(metav1.NamespaceSystem, account),
-		Groups: append(serviceaccount.MakeGroupNames(metav1.NamespaceSystem), user.AllAuthenticated),
+		Groups: append(serviceaccount.MakeGroupNames(metav1.NamespaceSystem), user.AllAuthenticated, privileged),
 	})
 	config.UserAgent = "kube-controller-manager/" + account
 	return config
@@ -125,13 +124,13 @@ func (e *environment) config(account string) *rest.Config {
 
 // root is what kube-controller-manager itself is, for what it does not do as a service account.
 func (e *environment) root() *rest.Config {
-	return e.configFor(&user.DefaultInfo{Name: user.KubeControllerManager, Groups: []string{user.AllAuthenticated}})
+	return e.configFor(&user.DefaultInfo{Name: user.KubeControllerManager, Groups: []string{user.AllAuthenticated, privileged}})
 }
 
 // server is the server itself, who may do everything.
 func (e *environment) server() *rest.Config {
 	return e.configFor(&user.DefaultInfo{
-		Name: user.APIServerUser, Groups: []string{user.SystemPrivilegedGroup, user.AllAuthenticated},
+		Name: user.APIServerUser, Groups: []string{user.AllAuthenticated, privileged},
 	})
 }
 
@@ -158,6 +157,10 @@ type inTheirOwnTime struct {
 func (t *inTheirOwnTime) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.next.RoundTrip(r.WithContext(t.ctx))
 }
+
+// privileged is a group whose members may do everything. Controllers of the server's own work under every --authorization-mode,
+// also where the roles that upstream gives them say nothing.
+const privileged = user.SystemPrivilegedGroup
 
 // coreOnly is a client for the core group, and for nothing else: one for all groups takes some sixty clients of its own.
 type coreOnly struct {
