@@ -50,9 +50,6 @@ type serveOptions struct {
 // newServeCommand returns the command that runs a server; what no flag says is as in defaults.
 func newServeCommand(defaults kayak.Config) *cobra.Command {
 	defaults.RuntimeConfig = map[string]string{}
-	if defaults.Controllers == nil {
-		defaults.Controllers = []string{"*"}
-	}
 	return (&serveOptions{config: defaults}).command()
 }
 
@@ -110,7 +107,9 @@ func (o *serveOptions) addFlags(flags *pflag.FlagSet) {
 	addAuthenticationFlags(flags, &c.Authentication)
 	addAdmissionFlags(flags, &c.Admission)
 	addAuthorizationFlags(flags, &c.Authorization)
-	flags.StringSliceVar(&c.Controllers, "controllers", c.Controllers, controllersUsage())
+	if !o.upstream { // whose controllers are kube-controller-manager's
+		flags.StringSliceVar(&c.Controllers, "controllers", []string{"*"}, controllersUsage())
+	}
 	k := &c.Kubelet
 	flags.StringVar(&k.CertFile, "kubelet-client-certificate", "", "Path to a client cert file for TLS.")
 	flags.StringVar(&k.KeyFile, "kubelet-client-key", "", "Path to a client key file for TLS.")

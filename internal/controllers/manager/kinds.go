@@ -3,15 +3,18 @@ package manager
 import (
 	"context"
 	"slices"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/kayak-k8s/kayak/internal/kind"
+	"github.com/kayak-k8s/kayak/internal/state"
 )
 
-// Kinds returns the kinds that are served at the moment, and a channel that is closed when there are others; nil: there never are.
+// Kinds returns the kinds that are served at the moment, and a channel that is closed when there are others; nil: look again
+// when a CustomResourceDefinition has changed.
 type Kinds func() (*kind.Table, <-chan struct{})
 
 // resources returns the kinds whose objects are stored as discovery would: each in the version that clients prefer.
@@ -45,6 +48,52 @@ func (k Kinds) resources(namespacedOnly bool) ([]*kind.Resource, []*metav1.APIRe
 func (k Kinds) namespaced() ([]*metav1.APIResourceList, error) {
 	_, lists := k.resources(true)
 	return lists, nil
+}
+
+// definitions tells of new kinds where Kinds itself does not: they come from CustomResourceDefinitions, so there may be others
+// whenever one of those has changed.
+type definitions struct {
+	kinds Kinds
+
+	mu   sync.Mutex
+	next chan struct{}
+}
+
+// following returns the kinds with a channel that is closed when a definition has changed.
+func (k Kinds) following(f *feed, root string) Kinds {
+	table, _ := k()
+	r := table.Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions")
+	if r == nil {
+		return k
+	}
+	d := &definitions{kinds: k, next: make(chan struct{})}
+	f.listen(map[string]listener{r.KeyPrefix(root, ""): d})
+	return d.get
+}
+
+func (d *definitions) get() (*kind.Table, <-chan struct{}) {
+	d.mu.Lock()
+	next := d.next
+	d.mu.Unlock()
+	table, told := d.kinds() // after the channel was taken: what changes from now on closes it
+	if told != nil {
+		return table, told
+	}
+	return table, next
+}
+
+// begin implements listener.
+func (d *definitions) begin(*state.Snapshot) {}
+
+// keep implements listener.
+func (d *definitions) keep(*state.Event) {}
+
+// changed implements listener.
+func (d *definitions) changed(*state.Event) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	close(d.next)
+	d.next = make(chan struct{})
 }
 
 // changes makes a loop that asks for the kinds again and again, in intervals, into one that waits for changes.

@@ -24,7 +24,7 @@ const (
 // need not wait for its end.
 func (m *Manager) elect(ctx context.Context) {
 	e := &environment{Options: m.options, requests: ctx}
-	client, err := coordinationv1client.NewForConfig(e.config("leader-election-controller"))
+	client, err := coordinationv1client.NewForConfig(e.server())
 	if err != nil {
 		m.options.Logger.Error("cannot take part in the election of who runs the controllers", "error", err)
 		return

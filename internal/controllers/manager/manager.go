@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/kubernetes"
@@ -77,9 +78,9 @@ func (m *Manager) run(ctx context.Context) {
 	defer cancel()
 	context.AfterFunc(ctx, func() { time.AfterFunc(lastRequests, cancel) })
 	f := newFeed(m.options.State, m.options.Logger)
-	e := &environment{
-		Options: m.options, requests: requests, feed: f, factory: newFactory(f, m.options.Root, m.options.Kinds),
-	}
+	options := m.options
+	options.Kinds = options.Kinds.following(f, options.Root)
+	e := &environment{Options: options, requests: requests, feed: f, factory: newFactory(f, options.Root, options.Kinds)}
 	var loops []func()
 	for _, d := range m.on {
 		loop, err := d.make(ctx, e)
@@ -113,13 +114,30 @@ type environment struct {
 
 // config is a client configuration for a controller: it is the service account of that name in kube-system.
 func (e *environment) config(account string) *rest.Config {
-	config := loopback.Config(e.Handler, &user.DefaultInfo{
-		Name: serviceaccount.MakeUsername("kube-system", account),
-		Groups: append(serviceaccount.MakeGroupNames("kube-system"),
-			user.AllAuthenticated, privileged),
+	config := e.configFor(&user.DefaultInfo{
+		Name:   serviceaccount.MakeUsername(metav1.NamespaceSystem, account),
+		Groups: append(serviceaccount.MakeGroupNames(metav1.NamespaceSystem), user.AllAuthenticated, privileged),
 	})
-	config.Transport = &inTheirOwnTime{config.Transport, e.requests}
 	config.UserAgent = "kube-controller-manager/" + account
+	return config
+}
+
+// root is what kube-controller-manager itself is, for what it does not do as a service account.
+func (e *environment) root() *rest.Config {
+	return e.configFor(&user.DefaultInfo{Name: user.KubeControllerManager, Groups: []string{user.AllAuthenticated, privileged}})
+}
+
+// server is the server itself, who may do everything.
+func (e *environment) server() *rest.Config {
+	return e.configFor(&user.DefaultInfo{
+		Name: user.APIServerUser, Groups: []string{user.AllAuthenticated, privileged},
+	})
+}
+
+func (e *environment) configFor(u user.Info) *rest.Config {
+	config := loopback.Config(e.Handler, u)
+	config.Transport = &inTheirOwnTime{config.Transport, e.requests}
+	config.UserAgent = "kube-controller-manager"
 	config.ContentType = "application/vnd.kubernetes.protobuf"
 	config.AcceptContentTypes = config.ContentType + ",application/json"
 	return config

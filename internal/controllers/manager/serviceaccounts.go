@@ -47,7 +47,7 @@ func newTokens(ctx context.Context, e *environment) (func(context.Context), erro
 	if e.Tokens == nil {
 		return func(context.Context) {}, nil
 	}
-	client, err := coreClient(e.config("tokens-controller"))
+	client, err := coreClient(e.root())
 	if err != nil {
 		return nil, err
 	}
