@@ -122,7 +122,7 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 	// What is not served is still stored, and the server's own parts may need it.
 	served := p.table.Select(s.apis.Enabled)
 	documents := discovery.New(served, discovery.Options{ServerAddress: s.listener.Addr().String()})
-	metrics := server.NewMetrics()
+	metrics := newMetrics()
 	s.http = server.New(server.Options{
 		Kinds: served, API: p.api, Discovery: documents, OpenAPI: openapi.New(served),
 		Authenticate: p.authn.chain.Authenticate, Refuse: p.authn.chain.Refuse, Authorizer: p.authorizer, Documents: p.authn.documents,
