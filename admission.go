@@ -40,6 +40,13 @@ func govern(kinds []*kind.Kind) {
 	}
 }
 
+// newMetrics makes the server's metrics, with what upstream's parts of admission count.
+func newMetrics() *server.Metrics {
+	metrics := server.NewMetrics()
+	metrics.Others = append(metrics.Others, kayakadmission.ProcessMetrics())
+	return metrics
+}
+
 // admission puts the chain of admission plugins before the verbs.
 func (s *Server) admission(life context.Context, p *parts, metrics *server.Metrics) error {
 	config := rest.CopyConfig(loopback.Config(s.http, &user.DefaultInfo{

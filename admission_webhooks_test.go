@@ -165,6 +165,30 @@ func TestWebhookRefuses(t *testing.T) {
 	})
 }
 
+// What admission does is counted under upstream's names.
+func TestAdmissionMetrics(t *testing.T) {
+	t.Parallel()
+	c := client(t, start(t, kayak.Config{}).RESTConfig())
+	w := startWebhook(t, allow)
+	configureValidating(t, c, "counted", w.validating("counted.example.com", rule("", "v1", "configmaps")))
+	if _, err := c.CoreV1().ConfigMaps("default").Create(t.Context(), configMap("m"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	text, err := c.CoreV1().RESTClient().Get().AbsPath("/metrics").DoRaw(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`apiserver_admission_step_admission_duration_seconds_count{operation="CREATE",rejected="false",type="admit"}`,
+		`apiserver_admission_controller_admission_duration_seconds_count{name="NamespaceLifecycle",operation="CREATE",rejected="false",type="admit"}`,
+		`apiserver_admission_webhook_admission_duration_seconds_count{name="counted.example.com",operation="CREATE",rejected="false",type="validating"}`,
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("there is no %s", want)
+		}
+	}
+}
+
 // Webhooks change objects in the order of their configurations' names, and again if they ask for it.
 func TestWebhookMutates(t *testing.T) {
 	t.Parallel()

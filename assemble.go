@@ -127,7 +127,7 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 		return nil, err
 	}
 	documents := newDocuments(p.custom, served, s.listener.Addr().String())
-	metrics := server.NewMetrics()
+	metrics := newMetrics()
 	s.http = server.New(server.Options{
 		Kinds: served, Custom: p.custom.Table, CatchUp: p.custom.CatchUp, API: p.api,
 		Discovery: documents.discovery, OpenAPI: documents.openAPI,

@@ -1,11 +1,15 @@
 package admission
 
 import (
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/component-base/metrics/legacyregistry"
 )
 
 // metrics are how long steps and plugins take, with upstream's names (apiserver/pkg/admission/metrics). They are a server's own;
@@ -43,6 +47,20 @@ func newMetrics() *metrics {
 
 func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{m.step, m.summary, m.plugin}
+}
+
+// ProcessMetrics are what upstream's code counts of webhooks and policies, for all servers in the process together.
+func ProcessMetrics() prometheus.Gatherer {
+	return prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+		families, err := legacyregistry.DefaultGatherer.Gather()
+		return slices.DeleteFunc(families, func(f *dto.MetricFamily) bool {
+			name := f.GetName()
+			return !slices.ContainsFunc([]string{
+				"apiserver_admission_webhook_", "apiserver_admission_match_condition_", "apiserver_validating_admission_policy_",
+				"apiserver_mutating_admission_policy_", "apiserver_cel_",
+			}, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+		}), err
+	})
 }
 
 // observers are the series of a plugin, or of a step, each looked up when it is first needed.

@@ -17,6 +17,8 @@ import (
 // from a bounded set, whatever a client sends.
 type Metrics struct {
 	Registry *prometheus.Registry
+	// Others are gathered as well: what upstream's packages count for the whole process.
+	Others []prometheus.Gatherer
 
 	requests  *prometheus.CounterVec
 	durations *prometheus.HistogramVec
@@ -67,7 +69,7 @@ func NewMetrics() *Metrics {
 
 // Handler serves them.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.Registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
+	return promhttp.HandlerFor(append(prometheus.Gatherers{m.Registry}, m.Others...), promhttp.HandlerOpts{EnableOpenMetrics: true})
 }
 
 // observe counts a request that has been answered.
