@@ -25,7 +25,7 @@ type Match struct {
 	Resource string
 	// Namespace and Name are those in the path: a request for a collection has no name.
 	Namespace, Name string
-	// User is who asks.
+	// User is who asks: Admin is the name behind Start's configuration. The server's own controllers ask as well, as others.
 	User string
 	// Func, unless it is nil, has to agree as well.
 	Func func(*http.Request) bool

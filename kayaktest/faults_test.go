@@ -45,7 +45,7 @@ func TestFaultCodes(t *testing.T) {
 		{http.StatusServiceUnavailable, apierrors.IsServiceUnavailable, ""},
 		{http.StatusGatewayTimeout, apierrors.IsTimeout, ""},
 	} {
-		fault := s.Inject(kayaktest.Fault{Match: kayaktest.Match{Verb: "update"}, Times: 1, Code: test.code})
+		fault := s.Inject(kayaktest.Fault{Match: kayaktest.Match{Verb: "update", User: kayaktest.Admin}, Times: 1, Code: test.code})
 		if err := update(); !test.is(err) || !strings.Contains(err.Error(), test.text) {
 			t.Errorf("%d: %v", test.code, err)
 		}
@@ -56,12 +56,12 @@ func TestFaultCodes(t *testing.T) {
 			t.Errorf("after %d: %v", test.code, err)
 		}
 	}
-	s.Inject(kayaktest.Fault{Match: kayaktest.Match{Verb: "create"}, Times: 1, Code: http.StatusConflict})
+	s.Inject(kayaktest.Fault{Match: kayaktest.Match{Verb: "create", User: kayaktest.Admin}, Times: 1, Code: http.StatusConflict})
 	if _, err := maps.Create(t.Context(), configMap("b"), metav1.CreateOptions{}); !apierrors.IsAlreadyExists(err) {
 		t.Errorf("a create: %v", err)
 	}
 	own := apierrors.NewUnauthorized("who?")
-	s.Inject(kayaktest.Fault{Times: 1, Err: own})
+	s.Inject(kayaktest.Fault{Match: kayaktest.Match{User: kayaktest.Admin}, Times: 1, Err: own})
 	if err := update(); !apierrors.IsUnauthorized(err) {
 		t.Errorf("an error of the test's own: %v", err)
 	}
@@ -155,7 +155,7 @@ func TestSkipAndHoldUp(t *testing.T) {
 	s := kayaktest.New(t)
 	maps := client(t, s.Config()).CoreV1().ConfigMaps("default")
 	gate := make(chan struct{})
-	held := s.Inject(kayaktest.Fault{Match: kayaktest.Match{Verb: "create"}, Skip: 1, Times: 1, Until: gate})
+	held := s.Inject(kayaktest.Fault{Match: kayaktest.Match{Verb: "create", User: kayaktest.Admin}, Skip: 1, Times: 1, Until: gate})
 	create := func(name string) error {
 		_, err := maps.Create(t.Context(), configMap(name), metav1.CreateOptions{})
 		return err
@@ -193,11 +193,11 @@ func TestDrop(t *testing.T) {
 				return err
 			}
 			var status apierrors.APIStatus
-			s.Inject(kayaktest.Fault{Match: kayaktest.Match{Verb: "create"}, Times: 1, Drop: true})
+			s.Inject(kayaktest.Fault{Match: kayaktest.Match{Verb: "create", User: kayaktest.Admin}, Times: 1, Drop: true})
 			if err := create("dropped"); err == nil || errors.As(err, &status) {
 				t.Errorf("a dropped request: %v", err)
 			}
-			s.Inject(kayaktest.Fault{Match: kayaktest.Match{Verb: "create"}, Times: 1, DropAnswer: true})
+			s.Inject(kayaktest.Fault{Match: kayaktest.Match{Verb: "create", User: kayaktest.Admin}, Times: 1, DropAnswer: true})
 			if err := create("unanswered"); err == nil || errors.As(err, &status) {
 				t.Errorf("a dropped answer: %v", err)
 			}
@@ -230,7 +230,7 @@ func TestCutAndCompact(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Stop()
-	match := kayaktest.Match{Resource: "configmaps"}
+	match := kayaktest.Match{Resource: "configmaps", User: kayaktest.Admin}
 	if n := s.Watches(match); n != 1 {
 		t.Errorf("%d watches of ConfigMaps are open, want 1", n)
 	}
@@ -239,7 +239,7 @@ func TestCutAndCompact(t *testing.T) {
 	}
 	for range w.ResultChan() { // it ends
 	}
-	if n := s.Watches(kayaktest.Match{}); n != 1 {
+	if n := s.Watches(kayaktest.Match{User: kayaktest.Admin}); n != 1 {
 		t.Errorf("%d watches are open, want the other one", n)
 	}
 	for range 2 {
@@ -308,7 +308,7 @@ func TestExpireEvents(t *testing.T) {
 func TestStopWithRequestsHeldUp(t *testing.T) {
 	t.Parallel()
 	s := kayaktest.New(t)
-	held := s.Inject(kayaktest.Fault{Match: kayaktest.Match{Verb: "get"}, Until: make(chan struct{}), Delay: time.Hour})
+	held := s.Inject(kayaktest.Fault{Match: kayaktest.Match{Verb: "get", User: kayaktest.Admin}, Until: make(chan struct{}), Delay: time.Hour})
 	done := make(chan error, 1)
 	go func() {
 		_, err := client(t, s.Config()).CoreV1().ConfigMaps("default").Get(context.Background(), "a", metav1.GetOptions{})

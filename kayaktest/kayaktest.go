@@ -106,15 +106,15 @@ func (s *Server) Stop() {
 // Config returns a client configuration for the administrator, a member of system:masters. It has no rate limit.
 func (s *Server) Config() *rest.Config {
 	if s.inMemory {
-		return s.ConfigFor(adminName, user.SystemPrivilegedGroup)
+		return s.ConfigFor(Admin, user.SystemPrivilegedGroup)
 	}
 	config := s.server.RESTConfig()
 	config.QPS = -1
 	return config
 }
 
-// adminName is whom the administrator's certificate is for.
-const adminName = "kubernetes-admin"
+// Admin is the name of the administrator.
+const Admin = "kubernetes-admin"
 
 // ConfigFor returns a client configuration for a user who is in the groups. The user need not exist: in Kubernetes, users are
 // names. Without groups of its own, a user is in system:authenticated.

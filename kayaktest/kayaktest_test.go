@@ -158,6 +158,44 @@ func TestAuthorization(t *testing.T) {
 	}
 }
 
+// A namespace that is deleted ends, unless the controller that ends it is off.
+func TestControllers(t *testing.T) {
+	t.Parallel()
+	remove := func(opts ...kayaktest.Option) kubernetes.Interface {
+		t.Helper()
+		s := kayaktest.New(t, opts...)
+		c := client(t, s.Config())
+		if _, err := c.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "team"}}, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.CoreV1().Namespaces().Delete(t.Context(), "team", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	c := remove()
+	w, err := c.CoreV1().Namespaces().Watch(deadline(t), metav1.ListOptions{FieldSelector: "metadata.name=team", ResourceVersion: "0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		_, err := c.CoreV1().Namespaces().Get(t.Context(), "team", metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			break
+		}
+		if _, ok := <-w.ResultChan(); !ok {
+			t.Fatal("the namespace does not end")
+		}
+	}
+	w.Stop()
+
+	c = remove(kayaktest.Controllers("*", "-namespace-controller"))
+	team, err := c.CoreV1().Namespaces().Get(t.Context(), "team", metav1.GetOptions{})
+	if err != nil || team.Status.Phase != corev1.NamespaceTerminating {
+		t.Errorf("without the controller the namespace is %q, error %v", team.Status.Phase, err)
+	}
+}
+
 func TestSnapshot(t *testing.T) {
 	t.Parallel()
 	first := kayaktest.New(t)
@@ -190,8 +228,8 @@ func TestSnapshot(t *testing.T) {
 		if _, err := maps.Create(t.Context(), configMap(fmt.Sprint("new-", i)), metav1.CreateOptions{}); err != nil {
 			t.Error(err)
 		}
-		if list, err := maps.List(t.Context(), metav1.ListOptions{}); err != nil || len(list.Items) != 2 {
-			t.Errorf("%d objects, error %v", len(list.Items), err)
+		if _, err := maps.Get(t.Context(), fmt.Sprint("new-", 1-i), metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+			t.Errorf("what another server from the snapshot has: %v", err)
 		}
 	}
 }

@@ -60,6 +60,12 @@ func Authorization(modes ...string) Option {
 	return func(o *options) { o.config.Authorization.Modes = modes }
 }
 
+// Controllers says which of kube-controller-manager's controllers run in the server, in the syntax of its --controllers: names,
+// "-name", and "*" for those that are on by default, as they are without this option. Controllers() is none.
+func Controllers(names ...string) Option {
+	return func(o *options) { o.config.Controllers = append([]string{}, names...) }
+}
+
 // CRDs installs the CustomResourceDefinitions in files and directories, YAML or JSON; what else is in them is passed over. They
 // are established when the server is ready.
 func CRDs(paths ...string) Option {

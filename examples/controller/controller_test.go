@@ -147,15 +147,20 @@ func TestLifecycleInMemory(t *testing.T) {
 	lifecycle(t, kayaktest.Start(t, kayaktest.InMemory()))
 }
 
+// mine matches what the controller does with ConfigMaps: the server has controllers of its own, which have other names.
+func mine(verb, namespace string) kayaktest.Match {
+	return kayaktest.Match{Verb: verb, Resource: "configmaps", Namespace: namespace, User: kayaktest.Admin}
+}
+
 // Conflicts and servers that are overloaded do not stop the controller: what envtest cannot show and fakes only pretend.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	s := kayaktest.New(t)
 	refused := s.Inject(kayaktest.Fault{
-		Match: kayaktest.Match{Verb: "create", Resource: "configmaps", Namespace: "one"}, Times: 3, Code: http.StatusServiceUnavailable,
+		Match: mine("create", "one"), Times: 3, Code: http.StatusServiceUnavailable,
 	})
 	conflict := s.Inject(kayaktest.Fault{
-		Match: kayaktest.Match{Verb: "update", Resource: "configmaps", Namespace: "default"}, Times: 1, Code: http.StatusConflict,
+		Match: mine("update", "default"), Times: 1, Code: http.StatusConflict,
 	})
 	c := run(t, s.Config())
 	namespace(t, c, "one")
@@ -178,7 +183,7 @@ func TestWatchesBreak(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the copy", has(t, c, "one", "blue"))
-	watches := kayaktest.Match{Verb: "watch", Resource: "configmaps"}
+	watches := mine("watch", "")
 	away := s.Inject(kayaktest.Fault{Match: watches, Times: 1, Code: http.StatusServiceUnavailable})
 	if s.CutWatches(watches) == 0 {
 		t.Fatal("there was no watch to cut")
