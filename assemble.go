@@ -51,6 +51,7 @@ type parts struct {
 	api         *verb.API
 	table       *kind.Table
 	authorizer  *authorization
+	served      *kind.Table
 	objects     *services.Server
 	allocator   *services.Allocator
 	connections *connect.Connections
@@ -120,10 +121,10 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 	}
 	p.objects.Connect(p.api, p.table)
 	// What is not served is still stored, and the server's own parts may need it.
-	served := p.table.Select(s.apis.Enabled)
-	documents := discovery.New(served, discovery.Options{ServerAddress: s.listener.Addr().String()})
+	p.served = p.table.Select(s.apis.Enabled)
+	documents := discovery.New(p.served, discovery.Options{ServerAddress: s.listener.Addr().String()})
 	s.http = server.New(server.Options{
-		Kinds: served, API: p.api, Discovery: documents, OpenAPI: openapi.New(served),
+		Kinds: p.served, API: p.api, Discovery: documents, OpenAPI: openapi.New(p.served),
 		Authenticate: p.authn.chain.Authenticate, Refuse: p.authn.chain.Refuse, Authorizer: p.authorizer, Documents: p.authn.documents,
 		Middleware: s.config.Middleware, NoHTTP2: s.config.Serving.NoHTTP2, MaxStreams: s.config.Serving.MaxStreamsPerConnection,
 		Checks: s.checks(p.started), Metrics: server.NewMetrics(),

@@ -65,6 +65,9 @@ type Config struct {
 	Authorization AuthorizationConfig
 	// Kubelet says how kubelets are spoken to, for logs, exec and the like.
 	Kubelet KubeletConfig
+	// Controllers says which of kube-controller-manager's controllers run in this server, in the syntax of its --controllers: names,
+	// "-name", and "*" for those that are on by default. nil is "*"; an empty list is none.
+	Controllers []string
 
 	// EventTTL is how long events are kept; default 1 hour.
 	EventTTL time.Duration

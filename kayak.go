@@ -33,6 +33,7 @@ import (
 
 	"github.com/kayak-k8s/kayak/internal/bootstrap"
 	"github.com/kayak-k8s/kayak/internal/connect"
+	"github.com/kayak-k8s/kayak/internal/controllers/manager"
 	"github.com/kayak-k8s/kayak/internal/kind/builtin"
 	"github.com/kayak-k8s/kayak/internal/loopback"
 	"github.com/kayak-k8s/kayak/internal/runtimeconfig"
@@ -64,11 +65,13 @@ type Server struct {
 	// background is what runs until Stop.
 	background sync.WaitGroup
 	// leave takes the server out of the endpoints of the Service "kubernetes".
-	leave    func(ctx context.Context)
-	cancel   context.CancelFunc
-	stopOnce sync.Once
-	stopErr  error
-	failed   chan error
+	leave func(ctx context.Context)
+	// stopControllers ends the controllers that run in this server.
+	stopControllers func()
+	cancel          context.CancelFunc
+	stopOnce        sync.Once
+	stopErr         error
+	failed          chan error
 }
 
 // New returns a server that is not running and has touched nothing yet.
@@ -88,6 +91,9 @@ func New(config Config) (*Server, error) {
 		return nil, err
 	}
 	if err := errors.Join(config.Authentication.Check(), config.Authorization.Check()); err != nil {
+		return nil, err
+	}
+	if err := manager.Check(config.Controllers); err != nil {
 		return nil, err
 	}
 	advertise, err := config.advertised()
@@ -143,7 +149,7 @@ func (s *Server) start(ctx context.Context) error {
 		s.goRun(func() { c.Run(background) })
 	}
 	close(parts.started)
-	return nil
+	return s.startControllers(background, parts)
 }
 
 func (s *Server) listen() error {
@@ -284,6 +290,9 @@ func (s *Server) stop(ctx context.Context) error {
 		leaving, cancel := context.WithTimeout(ctx, leaveTime)
 		s.leave(leaving) // while requests are still served
 		cancel()
+	}
+	if s.stopControllers != nil {
+		s.stopControllers() // likewise
 	}
 	if s.http != nil {
 		s.catchUp(ctx)

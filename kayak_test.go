@@ -23,9 +23,12 @@ import (
 	"github.com/kayak-k8s/kayak"
 )
 
-// start runs a server until the test ends.
+// start runs a server until the test ends. Unless config says which, no controllers run in it: tests count what there is.
 func start(t testing.TB, config kayak.Config) *kayak.Server {
 	t.Helper()
+	if config.Controllers == nil {
+		config.Controllers = []string{}
+	}
 	server, err := kayak.New(config)
 	if err != nil {
 		t.Fatal(err)

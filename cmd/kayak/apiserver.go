@@ -20,6 +20,7 @@ func newAPIServerCommand() *cobra.Command {
 	o := &serveOptions{
 		config: kayak.Config{
 			RuntimeConfig: map[string]string{}, BindAddress: "0.0.0.0", Serving: kayak.ServingConfig{CertDir: "/var/run/kubernetes"},
+			Controllers:   []string{}, // those are kube-controller-manager's
 			Authorization: kayak.AuthorizationConfig{Modes: []string{"AlwaysAllow"}},
 		},
 		upstream: true,

@@ -50,6 +50,9 @@ type serveOptions struct {
 // newServeCommand returns the command that runs a server; what no flag says is as in defaults.
 func newServeCommand(defaults kayak.Config) *cobra.Command {
 	defaults.RuntimeConfig = map[string]string{}
+	if defaults.Controllers == nil {
+		defaults.Controllers = []string{"*"}
+	}
 	return (&serveOptions{config: defaults}).command()
 }
 
@@ -106,6 +109,7 @@ func (o *serveOptions) addFlags(flags *pflag.FlagSet) {
 	o.serving.add(flags, &c.Serving)
 	addAuthenticationFlags(flags, &c.Authentication)
 	addAuthorizationFlags(flags, &c.Authorization)
+	flags.StringSliceVar(&c.Controllers, "controllers", c.Controllers, controllersUsage())
 	k := &c.Kubelet
 	flags.StringVar(&k.CertFile, "kubelet-client-certificate", "", "Path to a client cert file for TLS.")
 	flags.StringVar(&k.KeyFile, "kubelet-client-key", "", "Path to a client key file for TLS.")
