@@ -8,6 +8,7 @@ import (
 	"github.com/kayak-k8s/kayak/internal/authz/node"
 	"github.com/kayak-k8s/kayak/internal/authz/rbac"
 	"github.com/kayak-k8s/kayak/internal/controllers"
+	"github.com/kayak-k8s/kayak/internal/controllers/manager"
 	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/state"
 )
@@ -66,14 +67,16 @@ func (s *Server) authorize(life context.Context, p *parts) error {
 func (s *Server) authorizationControllers(p *parts) []controller {
 	const group = "rbac.authorization.k8s.io"
 	clusterRoles := p.resource(group, "v1", "clusterroles")
-	return []controller{
-		&controllers.RBACPolicy{
-			API: p.api, Roles: p.resource(group, "v1", "roles"), ClusterRoles: clusterRoles,
-			RoleBindings: p.resource(group, "v1", "rolebindings"), ClusterRoleBindings: p.resource(group, "v1", "clusterrolebindings"),
-			Obey: func() { p.authorizer.rbac.CatchUp() }, Logger: s.log,
-		},
-		&controllers.ClusterRoleAggregation{API: p.api, ClusterRoles: clusterRoles, Logger: s.log},
+	list := []controller{&controllers.RBACPolicy{
+		API: p.api, Roles: p.resource(group, "v1", "roles"), ClusterRoles: clusterRoles,
+		RoleBindings: p.resource(group, "v1", "rolebindings"), ClusterRoleBindings: p.resource(group, "v1", "clusterrolebindings"),
+		Obey: func() { p.authorizer.rbac.CatchUp() }, Logger: s.log,
+	}}
+	aggregation := &controllers.ClusterRoleAggregation{API: p.api, ClusterRoles: clusterRoles, Logger: s.log}
+	if manager.On(s.config.Controllers, aggregation.Name()) {
+		list = append(list, aggregation)
 	}
+	return list
 }
 
 // withoutAnonymous switches anonymous requests off where everybody may do everything, as upstream does.

@@ -82,12 +82,6 @@ func Webhooks(w WebhookOptions) Option {
 	return func(o *options) { o.webhooks = &w }
 }
 
-// Controllers says which controllers run in the server, in the syntax of kube-controller-manager's --controllers: "*", "deployment",
-// "-garbagecollector". Without the option they are those that are on by default; without arguments there are none.
-func Controllers(switches ...string) Option {
-	return func(o *options) { o.config.Controllers = append([]string{}, switches...) }
-}
-
 // Log writes what the server has to say, debugging included, to the test's log.
 func Log() Option { return func(o *options) { o.log = true } }
 

@@ -225,7 +225,9 @@ func ofEveryCluster(key string) bool {
 	return slices.ContainsFunc([]string{
 		"flowschemas/", "prioritylevelconfigurations/", "priorityclasses/", "servicecidrs/", "ipaddresses/", "ranges/", "masterleases/",
 		"services/specs/default/kubernetes", "services/endpoints/default/kubernetes", "endpointslices/default/kubernetes",
-		"configmaps/kube-system/extension-apiserver-authentication",
+		"configmaps/kube-system/extension-apiserver-authentication", "clusterroles/", "clusterrolebindings/", "roles/", "rolebindings/",
+		"serviceaccounts/", "configmaps/default/kube-root-ca.crt", "configmaps/kube-node-lease/kube-root-ca.crt",
+		"configmaps/kube-public/kube-root-ca.crt", "configmaps/kube-system/kube-root-ca.crt",
 	}, func(prefix string) bool { return strings.HasPrefix(key, "/registry/"+prefix) })
 }
 

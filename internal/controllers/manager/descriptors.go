@@ -13,7 +13,8 @@ type descriptor struct {
 	aliases []string
 	// off says that it runs only if it is asked for.
 	off bool
-	// make makes the controller, with its informers. What it returns runs it, until its context ends.
+	// make makes the controller, with its informers. What it returns runs it, until its context ends. Without it the controller runs
+	// elsewhere: it asks On.
 	make func(context.Context, *environment) (func(context.Context), error)
 }
 
@@ -26,6 +27,7 @@ func descriptors() []descriptor {
 		{name: names.NamespaceController, aliases: []string{"namespace"}, make: newNamespaces},
 		{name: names.GarbageCollectorController, aliases: []string{"garbagecollector"}, make: newGarbageCollector},
 		{name: names.ResourceQuotaController, aliases: []string{"resourcequota"}, make: newResourceQuota},
+		{name: names.ClusterRoleAggregationController, aliases: []string{"clusterrole-aggregation"}}, // controllers.ClusterRoleAggregation
 
 		{name: names.DeploymentController, aliases: []string{"deployment"}, off: true, make: newDeployments},
 		{name: names.ReplicaSetController, aliases: []string{"replicaset"}, off: true, make: newReplicaSets},

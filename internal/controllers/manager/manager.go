@@ -83,6 +83,9 @@ func (m *Manager) run(ctx context.Context) {
 	e := &environment{Options: options, requests: requests, feed: f, factory: newFactory(f, options.Root, options.Kinds)}
 	var loops []func()
 	for _, d := range m.on {
+		if d.make == nil {
+			continue
+		}
 		loop, err := d.make(ctx, e)
 		if err != nil {
 			m.options.Logger.Error("cannot start a controller", "controller", d.name, "error", err)

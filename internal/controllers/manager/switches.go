@@ -38,6 +38,12 @@ func selected(switches []string) ([]descriptor, error) {
 	return on, nil
 }
 
+// On reports whether a list of switches, which Check has passed, asks for the controller of a name.
+func On(switches []string, name string) bool {
+	on, err := selected(switches)
+	return err == nil && slices.ContainsFunc(on, func(d descriptor) bool { return d.name == name })
+}
+
 // parse returns the name of the controller that a switch is for, "*" for all.
 func parse(s string, all []descriptor) (name string, off bool, err error) {
 	name, off = strings.CutPrefix(s, "-")
