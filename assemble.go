@@ -23,11 +23,10 @@ import (
 	"github.com/kayak-k8s/kayak/internal/actions"
 	"github.com/kayak-k8s/kayak/internal/connect"
 	"github.com/kayak-k8s/kayak/internal/controllers"
-	"github.com/kayak-k8s/kayak/internal/discovery"
 	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/kind/builtin"
+	"github.com/kayak-k8s/kayak/internal/kind/custom"
 	"github.com/kayak-k8s/kayak/internal/managedfields"
-	"github.com/kayak-k8s/kayak/internal/openapi"
 	"github.com/kayak-k8s/kayak/internal/server"
 	"github.com/kayak-k8s/kayak/internal/services"
 	"github.com/kayak-k8s/kayak/internal/state"
@@ -51,12 +50,14 @@ type parts struct {
 	api         *verb.API
 	table       *kind.Table
 	authorizer  *authorization
-	served      *kind.Table
 	objects     *services.Server
 	allocator   *services.Allocator
 	connections *connect.Connections
 	service     *controllers.KubernetesService
 	authn       *authentication
+
+	// custom has the custom resources.
+	custom *custom.Registry
 
 	controllers []controller
 	// policy are the controllers of roles and bindings.
@@ -121,17 +122,25 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 	}
 	p.objects.Connect(p.api, p.table)
 	// What is not served is still stored, and the server's own parts may need it.
-	p.served = p.table.Select(s.apis.Enabled)
-	documents := discovery.New(p.served, discovery.Options{ServerAddress: s.listener.Addr().String()})
+	served := p.table.Select(s.apis.Enabled)
+	if err := p.custom.Connect(p.table, served); err != nil {
+		return nil, err
+	}
+	documents := newDocuments(p.custom, served, s.listener.Addr().String())
+	metrics := server.NewMetrics()
 	s.http = server.New(server.Options{
-		Kinds: p.served, API: p.api, Discovery: documents, OpenAPI: openapi.New(p.served),
+		Kinds: served, Custom: p.custom.Table, CatchUp: p.custom.CatchUp, API: p.api,
+		Discovery: documents.discovery, OpenAPI: documents.openAPI,
 		Authenticate: p.authn.chain.Authenticate, Refuse: p.authn.chain.Refuse, Authorizer: p.authorizer, Documents: p.authn.documents,
 		Middleware: s.config.Middleware, NoHTTP2: s.config.Serving.NoHTTP2, MaxStreams: s.config.Serving.MaxStreamsPerConnection,
-		Checks: s.checks(p.started), Metrics: server.NewMetrics(),
+		Checks: s.checks(p.started), Metrics: metrics,
 		MaxReadOnly: s.config.MaxRequestsInflight, MaxMutating: s.config.MaxMutatingRequestsInflight,
 		RequestTimeout: s.config.RequestTimeout, Stopping: stopping, Logs: s.logs, Logger: s.log,
 	})
-	documents.SetPaths(s.http.Paths())
+	documents.setPaths(s.http.Paths())
+	if err := s.admission(life, p, metrics); err != nil {
+		return nil, err
+	}
 	p.service = s.kubernetesService(p)
 	p.controllers = s.controllers(p)
 	p.policy = s.authorizationControllers(p)
@@ -163,7 +172,12 @@ func (s *Server) makeKinds(p *parts) (err error) {
 		return err
 	}
 	p.allocator.Hook(kinds...)
+	govern(kinds)
 	p.authorizer.guard.Hook(kinds...)
+	if p.custom, err = s.customResources(p); err != nil {
+		return err
+	}
+	p.custom.Hook(kinds...)
 	p.table = kind.NewTable(kinds...)
 	return nil
 }
@@ -263,6 +277,7 @@ func (s *Server) controllers(p *parts) []controller {
 			API: p.api, FlowSchemas: p.resource("flowcontrol.apiserver.k8s.io", "v1", "flowschemas"),
 			PriorityLevels: p.resource("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations"), Logger: s.log,
 		},
+		p.custom,
 		p.service, // the last: it makes pods come here
 	}
 }

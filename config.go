@@ -61,6 +61,8 @@ type Config struct {
 	Serving ServingConfig
 	// Authentication says who is believed to be whom.
 	Authentication AuthenticationConfig
+	// Admission says which plugins may change and refuse writes; default: those that kube-apiserver has by default.
+	Admission AdmissionConfig
 	// Authorization says who may do what.
 	Authorization AuthorizationConfig
 	// Kubelet says how kubelets are spoken to, for logs, exec and the like.

@@ -93,7 +93,7 @@ func New(config Config) (*Server, error) {
 	if err := errors.Join(config.Authentication.Check(), config.Authorization.Check()); err != nil {
 		return nil, err
 	}
-	if err := manager.Check(config.Controllers); err != nil {
+	if err := errors.Join(manager.Check(config.Controllers), config.Admission.Check()); err != nil {
 		return nil, err
 	}
 	advertise, err := config.advertised()

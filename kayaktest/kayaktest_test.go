@@ -132,14 +132,29 @@ func TestUsers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := kayaktest.New(t, opts...)
-			info := whoAmI(t, s.ConfigFor("jane", "developers", "system:masters"))
-			if info.Username != "jane" || fmt.Sprint(info.Groups) != "[developers system:masters system:authenticated]" {
+			info := whoAmI(t, s.ConfigFor("jane", "developers"))
+			if info.Username != "jane" || fmt.Sprint(info.Groups) != "[developers system:authenticated]" {
 				t.Errorf("jane is %+v", info)
 			}
 			if info := whoAmI(t, s.Config()); info.Username != "kubernetes-admin" || info.Groups[0] != "system:masters" {
 				t.Errorf("the administrator is %+v", info)
 			}
 		})
+	}
+}
+
+// Users may what roles let them, unless all may everything.
+func TestAuthorization(t *testing.T) {
+	t.Parallel()
+	read := func(opts ...kayaktest.Option) error {
+		_, err := client(t, kayaktest.New(t, opts...).ConfigFor("jane")).CoreV1().Secrets("default").List(t.Context(), metav1.ListOptions{})
+		return err
+	}
+	if err := read(); !apierrors.IsForbidden(err) {
+		t.Errorf("with roles: %v", err)
+	}
+	if err := read(kayaktest.Authorization("AlwaysAllow")); err != nil {
+		t.Errorf("with AlwaysAllow: %v", err)
 	}
 }
 

@@ -23,6 +23,7 @@ type options struct {
 
 func newOptions(opts []Option) *options {
 	o := &options{config: kayak.Config{BetaAPIs: true}}
+	o.config.Admission.Disable = []string{"ServiceAccount"} // as envtest does: pods need no accounts
 	for _, opt := range opts {
 		opt(o)
 	}
@@ -51,6 +52,12 @@ func FromSnapshot(snapshot *kayak.Snapshot) Option {
 // on as it is.
 func RuntimeConfig(settings ...string) Option {
 	return func(o *options) { o.config.RuntimeConfig = addSettings(o.config.RuntimeConfig, settings) }
+}
+
+// Authorization sets the modes of authorization, as kube-apiserver's --authorization-mode does: Authorization("AlwaysAllow").
+// kayak.Config.Authorization, through With, has the rest.
+func Authorization(modes ...string) Option {
+	return func(o *options) { o.config.Authorization.Modes = modes }
 }
 
 // CRDs installs the CustomResourceDefinitions in files and directories, YAML or JSON; what else is in them is passed over. They

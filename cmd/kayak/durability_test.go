@@ -225,6 +225,7 @@ func ofEveryCluster(key string) bool {
 	return slices.ContainsFunc([]string{
 		"flowschemas/", "prioritylevelconfigurations/", "priorityclasses/", "servicecidrs/", "ipaddresses/", "ranges/", "masterleases/",
 		"services/specs/default/kubernetes", "services/endpoints/default/kubernetes", "endpointslices/default/kubernetes",
+		"configmaps/kube-system/extension-apiserver-authentication",
 	}, func(prefix string) bool { return strings.HasPrefix(key, "/registry/"+prefix) })
 }
 

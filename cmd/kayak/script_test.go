@@ -28,6 +28,7 @@ import (
 //	kayak, kubectl ARGS...  the programs
 //	serve [FLAGS...]        start "kayak serve" on a free port, with its data in $WORK/data unless FLAGS name a directory; or
 //	                        kube-apiserver, when that is the first of FLAGS, without a data directory if they name an etcd.
+//	                        Unless FLAGS are about admission, the plugin ServiceAccount is off.
 //	                        Its greeting is stdout; KUBECONFIG becomes what the greeting says, URL the server's
 //	                        address, and PORT its port
 //	stop-server             end it with SIGTERM. That must succeed, and what the server said on stderr is stderr. The end of a
@@ -125,6 +126,9 @@ func cmdServe(ts *testscript.TestScript, args []string) error {
 	}
 	if !slices.ContainsFunc(args, own) {
 		args = append([]string{"--data-dir", ts.MkAbs("data")}, args...)
+	}
+	if !slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--") && strings.Contains(arg, "-admission-") }) {
+		args = append([]string{"--disable-admission-plugins=ServiceAccount"}, args...)
 	}
 	p := &process{Cmd: exec.Command(name, append(first, args...)...)}
 	p.Dir = ts.MkAbs(".")

@@ -108,6 +108,7 @@ func (o *serveOptions) addFlags(flags *pflag.FlagSet) {
 		"This must not overlap with the ephemeral port range on nodes. Example: '30000-32767'. Inclusive at both ends of the range.")
 	o.serving.add(flags, &c.Serving)
 	addAuthenticationFlags(flags, &c.Authentication)
+	addAdmissionFlags(flags, &c.Admission)
 	addAuthorizationFlags(flags, &c.Authorization)
 	flags.StringSliceVar(&c.Controllers, "controllers", c.Controllers, controllersUsage())
 	k := &c.Kubelet

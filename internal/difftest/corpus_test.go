@@ -26,6 +26,7 @@ type exchange struct {
 	pad     int
 	repeat  string // what ${repeat} in the body stands for
 	events  int    // 0: all
+	until   int    // the status that is waited for; 0: whatever it is
 	differs string
 
 	answer string // of kube-apiserver
@@ -110,6 +111,8 @@ func (x *exchange) direct(line string) (err error) {
 		x.repeat = strings.Repeat(text, n)
 	case "events":
 		x.events, err = strconv.Atoi(value)
+	case "until":
+		x.until, err = strconv.Atoi(value)
 	default:
 		err = fmt.Errorf("@%s means nothing", word)
 	}

@@ -73,7 +73,9 @@ func write(t *testing.T, path string, f *file) {
 
 // replay sends the requests to kayak and compares.
 func (f *file) replay(t *testing.T, name string) {
-	server, err := kayak.New(kayak.Config{HistoryBytes: f.historyBytes(), Controllers: []string{}})
+	server, err := kayak.New(kayak.Config{
+		HistoryBytes: f.historyBytes(), Controllers: []string{}, Admission: kayak.AdmissionConfig{Only: []string{}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,11 +173,7 @@ func randomLetters() string {
 func (m *masker) send(ctx context.Context, client *http.Client, host string, x *exchange) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	request, err := m.newRequest(ctx, host, x)
-	if err != nil {
-		return "", err
-	}
-	response, err := client.Do(request)
+	response, err := m.ask(ctx, client, host, x)
 	if err != nil {
 		return "", err
 	}
@@ -197,6 +195,26 @@ func (m *masker) send(ctx context.Context, client *http.Client, host string, x *
 		}
 	}
 	return text, nil
+}
+
+// ask sends a request, again and again if the answer is to have a certain status.
+func (m *masker) ask(ctx context.Context, client *http.Client, host string, x *exchange) (*http.Response, error) {
+	for {
+		request, err := m.newRequest(ctx, host, x)
+		if err != nil {
+			return nil, err
+		}
+		response, err := client.Do(request)
+		if err != nil || x.until == 0 || response.StatusCode == x.until {
+			return response, err
+		}
+		_ = response.Body.Close()
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("the status is %d to the end", response.StatusCode)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 func (m *masker) newRequest(ctx context.Context, host string, x *exchange) (*http.Request, error) {

@@ -30,6 +30,7 @@
 //	@pad N               ${pad} in the body stands for N letters
 //	@repeat N TEXT       ${repeat} in the body stands for N times the text
 //	@events N            hang up after N events; without it an answer is read to its end
+//	@until CODE          ask again until the answer has the status: for what a real server gets to a moment later
 //	@differs REASON      kayak means to answer something else: what follows "--- kayak", after the answer
 //
 // An answer is its status, those headers that mean something to clients, and the body. JSON is laid out for reading, without

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -70,8 +73,8 @@ func (r *Resource) Convert(obj runtime.Object) (runtime.Object, error) {
 	return r.Codec.Convertor.ConvertToVersion(obj, r.Version)
 }
 
-// Item is an encoded object without apiVersion and kind, the way it stands in a list: for JSON an object that begins with
-// "{", for protobuf the message itself.
+// Item is an encoded object the way it stands in a list, for most kinds without apiVersion and kind (see Resource.Frame): for JSON
+// an object that begins with "{", for protobuf the message itself.
 type Item []byte
 
 // ItemID names the encoding of an item in a record.
@@ -84,6 +87,9 @@ func (r *Resource) ItemID(protobuf bool) string {
 
 // EncodeItem encodes obj, of the hub version, in the resource's version.
 func (r *Resource) EncodeItem(obj runtime.Object, protobuf bool) (Item, error) {
+	if untyped, ok := obj.(*unstructured.Unstructured); ok && r.Custom != nil {
+		return encodeUntyped(untyped, protobuf)
+	}
 	versioned, err := r.Convert(obj)
 	if err != nil {
 		return nil, err
@@ -97,6 +103,21 @@ func (r *Resource) EncodeItem(obj runtime.Object, protobuf bool) (Item, error) {
 		return nil, fmt.Errorf("%T has no protobuf form", versioned)
 	}
 	return message.Marshal()
+}
+
+// encodeUntyped encodes an object as it is: with kind and apiVersion, as upstream has it in lists as well, because members are sorted
+// by name. There is no protobuf form: the error is that of upstream's encoder.
+func encodeUntyped(obj *unstructured.Unstructured, protobuf bool) (Item, error) {
+	if protobuf {
+		return nil, NoProtobuf(obj)
+	}
+	return json.Marshal(obj.Object)
+}
+
+// NoProtobuf is the error of an object that exists in JSON only.
+func NoProtobuf(obj runtime.Object) error {
+	return apierrors.NewGenericServerResponse(http.StatusNotAcceptable, "", schema.GroupResource{}, "", fmt.Sprintf(
+		"object %T does not implement the protobuf marshalling interface and cannot be encoded to a protobuf message", obj), 0, false)
 }
 
 func (k *Kind) metadataAttributes(obj runtime.Object) (labels.Set, fields.Set, error) {

@@ -122,6 +122,9 @@ func (k *Kind) Header(key string, value []byte) (state.Header, error) {
 			return header, err
 		}
 	}
+	if k.JSON && len(value) > 0 && value[0] == '{' {
+		return JSONHeader(value)
+	}
 	return k.decodedHeader(value)
 }
 

@@ -19,8 +19,9 @@ package kind
 
 import (
 	"context"
+	"maps"
 	"slices"
-	"sort"
+	"strings"
 	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -38,10 +39,10 @@ import (
 
 // Kind describes one kind of object. It is immutable once it is part of a Table.
 type Kind struct {
-	// Group, Resource and Name identify the kind: "apps", "deployments", "Deployment". Lists are Name + "List".
+	// Group, Resource and Name identify the kind: "apps", "deployments", "Deployment".
 	Group, Resource, Name string
-	// Singular defaults to Name in lower case.
-	Singular string
+	// Singular defaults to Name in lower case, ListName to Name + "List".
+	Singular, ListName string
 	// ShortNames and Categories are what discovery tells of them: "deploy"; "all".
 	ShortNames, Categories []string
 	// Namespaced says that every object is in a namespace.
@@ -99,6 +100,9 @@ type Kind struct {
 	BeforeDelete func(ctx context.Context, name string, options *metav1.DeleteOptions) error
 	// AfterDelete, when set, is called with an object that is gone, and must not change it. A dry run is told by the options.
 	AfterDelete func(obj runtime.Object, options *metav1.DeleteOptions)
+	// Governs says that other requests are judged by these objects: namespaces, roles, the configuration of webhooks. A write of one
+	// is acknowledged when the state has it, so it is in force on this server for whoever has got the answer.
+	Governs bool
 	// OnRead, when set, gives an object that was read from the store what objects written by older versions lack.
 	OnRead func(runtime.Object)
 	// Virtual serves a kind whose objects are not stored: it implements rest.Creater, rest.Getter or rest.Lister, for the verbs
@@ -108,8 +112,24 @@ type Kind struct {
 	Verbs []string
 	// Subresources by name: "status".
 	Subresources map[string]*Subresource
+	// JSON says that objects are stored as JSON, and selected by nothing but their metadata.
+	JSON bool
+	// Custom is what a kind has that is not compiled into the server: package custom.
+	Custom *Custom
 
 	*completion
+}
+
+// Custom is what the engine must know of a kind without Go types. Its objects are unstructured, and exist in JSON and YAML only.
+type Custom struct {
+	// Edition tells what is made of the kind's objects, as it is described now, from what was made of them before.
+	Edition string
+	// Done is closed when the kind is no longer served as it is described here: watches end.
+	Done <-chan struct{}
+	// Types is what managed fields must know of the kind's types.
+	Types func() (managedfields.TypeConverter, error)
+	// Keep returns what is kept of the kind under a name, or makes it. It goes when the kind is not used for long.
+	Keep func(name string, make func() (any, error)) (any, error)
 }
 
 // completion is what is worked out of a kind when it first becomes part of a table. Copies share it.
@@ -145,6 +165,10 @@ type Subresource struct {
 type View struct {
 	// Of returns the view of an object.
 	Of func(obj runtime.Object) (runtime.Object, error)
+	// Check, when set, says whether there is something to show to a reader.
+	Check func(obj runtime.Object) error
+	// ForWrite, when set, is Of for a view that is about to be changed.
+	ForWrite func(obj runtime.Object) (runtime.Object, error)
 	// Into puts a changed view into obj, which is the caller's copy of the existing object.
 	Into func(obj, view runtime.Object) error
 	// Replicas, when set, says that the view is a Scale, and where the versions of the kind have what a Scale has as
@@ -190,6 +214,14 @@ type Resource struct {
 // GVK returns the group, version and kind.
 func (r *Resource) GVK() schema.GroupVersionKind { return r.Version.WithKind(r.Name) }
 
+// Frame returns what has to be put around an encoded item: nothing for kinds whose items have it already.
+func (r *Resource) Frame() schema.GroupVersionKind {
+	if r.Custom != nil {
+		return schema.GroupVersionKind{}
+	}
+	return r.GVK()
+}
+
 // GVR returns the group, version and resource.
 func (r *Resource) GVR() schema.GroupVersionResource { return r.Version.WithResource(r.Kind.Resource) }
 
@@ -215,6 +247,41 @@ type Table struct {
 	groups    []string
 }
 
+// NewResource returns a kind in a version, to be added to a table by With. The kind must not be changed afterwards.
+func NewResource(k *Kind, version string) *Resource {
+	k.begin()
+	return newResource(k, schema.GroupVersion{Group: k.Group, Version: version})
+}
+
+// With returns a table that has further resources besides those of t, which stays as it is.
+func (t *Table) With(resources ...*Resource) *Table {
+	next := &Table{
+		kinds: slices.Clone(t.kinds), groups: slices.Clone(t.groups),
+		resources: maps.Clone(t.resources), versions: maps.Clone(t.versions),
+	}
+	added := map[schema.GroupVersion]bool{}
+	for _, r := range resources {
+		if !slices.Contains(next.groups[len(t.groups):], r.Group) && !slices.Contains(t.groups, r.Group) {
+			next.groups = append(next.groups, r.Group)
+		}
+		next.kinds = append(next.kinds, r.Kind)
+		next.resources[r.GVR()] = r
+		if !added[r.Version] {
+			next.versions[r.Version] = slices.Clone(next.versions[r.Version])
+			added[r.Version] = true
+		}
+		next.versions[r.Version] = append(next.versions[r.Version], r)
+	}
+	for gv := range added {
+		sortResources(next.versions[gv])
+	}
+	return next
+}
+
+func sortResources(list []*Resource) {
+	slices.SortFunc(list, func(a, b *Resource) int { return strings.Compare(a.Kind.Resource, b.Kind.Resource) })
+}
+
 // NewTable indexes kinds. They must not be changed afterwards; they may be part of several tables, the first of which must be
 // finished before the next is begun. Groups keep the order in
 // which kinds first name them.
@@ -226,10 +293,7 @@ func NewTable(kinds ...*Kind) *Table {
 	release := currentRelease()
 	seen := map[string]bool{}
 	for _, k := range kinds {
-		if k.completion == nil {
-			k.completion = &completion{}
-		}
-		k.once.Do(k.complete)
+		k.begin()
 		t.kinds = append(t.kinds, k)
 		if !seen[k.Group] {
 			seen[k.Group] = true
@@ -244,9 +308,16 @@ func NewTable(kinds ...*Kind) *Table {
 		}
 	}
 	for _, rs := range t.versions {
-		sort.Slice(rs, func(i, j int) bool { return rs[i].Kind.Resource < rs[j].Kind.Resource })
+		sortResources(rs)
 	}
 	return t
+}
+
+func (k *Kind) begin() {
+	if k.completion == nil {
+		k.completion = &completion{}
+	}
+	k.once.Do(k.complete)
 }
 
 // Face returns a kind as bodies of a subresource have it: version is what is spoken. newObject makes an empty object of the
@@ -257,7 +328,11 @@ func Face(gvk schema.GroupVersionKind, codec *Codec, newObject func() runtime.Ob
 }
 
 func newResource(k *Kind, gv schema.GroupVersion) *Resource {
-	return &Resource{Kind: k, Version: gv, jsonID: gv.String() + "/json", protobufID: gv.String() + "/protobuf"}
+	id := gv.String()
+	if k.Custom != nil {
+		id += "@" + k.Custom.Edition
+	}
+	return &Resource{Kind: k, Version: gv, jsonID: id + "/json", protobufID: id + "/protobuf"}
 }
 
 // deprecation asks the version's Go type (the APILifecycle functions that upstream generates).
@@ -288,6 +363,9 @@ func (k *Kind) complete() {
 	if k.Singular == "" {
 		k.Singular = lower(k.Name)
 	}
+	if k.ListName == "" {
+		k.ListName = k.Name + "List"
+	}
 	if k.Verbs == nil {
 		k.Verbs = AllVerbs
 	}
@@ -302,7 +380,7 @@ func (k *Kind) complete() {
 	if k.Attributes == nil {
 		k.Attributes = k.metadataAttributes
 	}
-	if k.Stored() {
+	if k.Stored() && k.Custom == nil {
 		k.headerPlan = planHeader(k)
 	}
 }

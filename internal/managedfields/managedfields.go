@@ -32,6 +32,7 @@ import (
 	"io"
 	"sync"
 	"time"
+	"weak"
 
 	"k8s.io/apimachinery/pkg/conversion"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -67,10 +68,32 @@ type managerKey struct {
 // New makes a tracker. It costs nothing until something is written.
 func New() *Tracker {
 	return &Tracker{
-		types:    sync.OnceValues(readTypes),
+		types:    sync.OnceValues(shared.read),
 		equality: equalityWithoutTimes(),
 		managers: map[managerKey]*Manager{},
 	}
+}
+
+// shared lets the servers of a process that live at the same time read the types once: they never change. When nobody uses them
+// any more they are gone.
+var shared sharedTypes
+
+type sharedTypes struct {
+	mu    sync.Mutex // guards types
+	types weak.Pointer[typeschema.Types]
+}
+
+func (s *sharedTypes) read() (*typeschema.Types, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if types := s.types.Value(); types != nil {
+		return types, nil
+	}
+	types, err := readTypes()
+	if err == nil {
+		s.types = weak.Make(types)
+	}
+	return types, err
 }
 
 func readTypes() (*typeschema.Types, error) {
@@ -85,6 +108,18 @@ func readTypes() (*typeschema.Types, error) {
 	return typeschema.Parse(string(text))
 }
 
+// Converter returns what makes typed values of the objects of a kind, for merging them; nil when the kind has no types.
+func (t *Tracker) Converter(gvk schema.GroupVersionKind) managedfields.TypeConverter {
+	types, err := t.types()
+	if err != nil {
+		return nil
+	}
+	if found, err := types.Type(gvk); err != nil || found == nil {
+		return nil
+	}
+	return converter{types}
+}
+
 // Manager keeps the managed fields of one resource or subresource, in one version. It is safe for concurrent use.
 type Manager struct {
 	fields  *managedfields.FieldManager
@@ -97,6 +132,9 @@ func (t *Tracker) Manager(r *kind.Resource, sub *kind.Subresource) (*Manager, er
 	key := managerKey{resource: r}
 	if sub != nil {
 		key.sub = sub.Name
+	}
+	if r.Custom != nil {
+		return customManager(r, sub, key.sub)
 	}
 	t.mu.RLock()
 	m := t.managers[key]

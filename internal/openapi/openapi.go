@@ -15,6 +15,12 @@
 // everything. For a server whose --runtime-config makes another set, those documents that differ are made from the largest one,
 // by taking out what is not served (package edit), when somebody first asks for them.
 //
+// # Custom resources
+//
+// Their documents are made by upstream's builder when somebody reads them, and kept, compressed, until their definitions change
+// ([Handler.With]). The hash of such a document is that of the editions of its definitions, so that the index can name it, and a
+// client can learn that nothing has changed, without anything being built.
+//
 // # Caching
 //
 // The ETag of a document is the SHA-512 of its JSON, in both forms; the Vary header tells caches to keep these apart. The index
@@ -61,6 +67,10 @@ const (
 type Handler struct {
 	v2 *document
 	v3 map[string]*document // by what follows /openapi/v3/ in the path
+
+	// base has the documents without custom resources; nil when there are none. custom has theirs, which are in v3 as well.
+	base   *Handler
+	custom map[string]*customDocument
 
 	// index is made when it is first asked for: it has the hash of every document.
 	index func() (*indexDocument, error)

@@ -109,6 +109,9 @@ func (s *Server) labels(x *exchange) []string {
 		return []string{verb, "", "", "", "", "", component}
 	}
 	resource := s.options.Kinds.Resource(info.APIGroup, info.APIVersion, info.Resource)
+	if resource == nil && s.options.Custom != nil {
+		resource = s.options.Custom().Resource(info.APIGroup, info.APIVersion, info.Resource)
+	}
 	if resource == nil {
 		return []string{verb, "", "", "", "", "", component}
 	}

@@ -59,9 +59,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{w: &response{ResponseWriter: w, taken: &s.taken}, r: r, took: make([]time.Duration, 0, len(s.pipeline))}
 	x.w.Header().Set("Cache-Control", "no-cache, private")
 	identify(x)
-	s.active.group.Add(1)
+	s.active.begin()
 	defer func() {
-		defer s.active.group.Done()
+		defer s.active.end()
 		defer func() { // also when the panic goes on, to break the connection off
 			for i := len(x.release) - 1; i >= 0; i-- {
 				x.release[i]()

@@ -37,22 +37,34 @@ func (s *Server) verb(x *exchange) error {
 // 405. A namespaced resource is found with a namespace or as a collection of all namespaces, any other only without one
 // (CVE-2019-11247).
 func (s *Server) route(x *exchange) (*verb.Call, error) {
-	info, table := x.info, s.options.Kinds
-	if len(table.Version(info.APIGroup, info.APIVersion)) == 0 || strings.HasPrefix(info.Path, "//") {
+	info := x.info
+	resource, ok := s.resource(x)
+	if !ok || strings.HasPrefix(info.Path, "//") {
 		return nil, s.noPath(info.Path)
 	}
-	resource := table.Resource(info.APIGroup, info.APIVersion, info.Resource)
+	if resource == nil && info.APIGroup != "" && len(s.options.Kinds.Version(info.APIGroup, info.APIVersion)) == 0 {
+		return nil, errNoPath // upstream asks its router about its own only
+	}
+	if resource != nil && resource.Custom != nil && !(inScope(resource, info) && hasNamespace(resource, info)) {
+		return nil, errNoPath
+	}
 	if resource == nil || !inScope(resource, info) || info.Verb == "proxy" {
 		return nil, request.UnknownResource()
 	}
 	call := &verb.Call{Writer: x.w, Request: x.r, Info: info, Resource: resource, Fail: func(err error) { s.fail(x, err) }}
 	if info.Subresource != "" {
 		if call.Sub = resource.Subresources[info.Subresource]; call.Sub == nil {
+			if resource.Custom != nil {
+				return nil, apierrors.NewNotFound(resource.GroupResource(), info.Name)
+			}
 			return nil, request.UnknownResource()
 		}
 	}
 	if resource.Deprecation != "" {
 		x.w.AddWarning("", resource.Deprecation)
+	}
+	if resource.Custom != nil {
+		return call, checkCustom(x.r.Method, resource, info)
 	}
 	if methods, ok := verb.Connects(call.Sub); ok {
 		if !slices.Contains(methods, x.r.Method) {
@@ -67,6 +79,37 @@ func (s *Server) route(x *exchange) (*verb.Call, error) {
 		return nil, err
 	}
 	return call, checkSegments(info)
+}
+
+// resource finds the resource of a request; ok says that the group version is served.
+func (s *Server) resource(x *exchange) (_ *kind.Resource, ok bool) {
+	group, version := x.info.APIGroup, x.info.APIVersion
+	table := s.options.Kinds
+	// Group versions of the server's own have nothing else in them.
+	if len(table.Version(group, version)) > 0 || s.options.Custom == nil {
+		return table.Resource(group, version, x.info.Resource), len(table.Version(group, version)) > 0
+	}
+	table = s.options.Custom()
+	if table.Resource(group, version, x.info.Resource) == nil && s.options.CatchUp(x.r.Context()) {
+		table = s.options.Custom()
+	}
+	return table.Resource(group, version, x.info.Resource), len(table.Version(group, version)) > 0
+}
+
+// hasNamespace reports whether a request for something in namespaces names one, unless it is about all of them.
+func hasNamespace(r *kind.Resource, info *request.Info) bool {
+	return !r.Namespaced || info.Namespace != "" || info.Verb == "list" || info.Verb == "watch"
+}
+
+// checkCustom refuses what a custom resource does not have; upstream serves them without its router.
+func checkCustom(method string, r *kind.Resource, info *request.Info) error {
+	if len(info.Parts) < 2 && (info.Verb == "update" || info.Verb == "patch") {
+		return apierrors.NewBadRequest("name must be provided")
+	}
+	if !suits(method, info.Verb) || !r.Allows(info.Subresource, info.Verb) || !fits(r, info) {
+		return apierrors.NewMethodNotSupported(r.GroupResource(), info.Verb)
+	}
+	return checkSegments(info)
 }
 
 // suits reports whether a verb that stands in the path, as in /api/v1/watch/pods, is asked for with the right method.
@@ -146,9 +189,9 @@ func (s *Server) servePath(x *exchange) error {
 		handler.ServeHTTP(x.w, x.r)
 		return errAnswered
 	}
-	err := s.options.Discovery.Serve(x.w, x.r)
+	err := s.options.Discovery().Serve(x.w, x.r)
 	if errors.Is(err, discovery.ErrNotFound) {
-		err = s.options.OpenAPI.Serve(x.w, x.r)
+		err = s.options.OpenAPI().Serve(x.w, x.r)
 	}
 	switch {
 	case errors.Is(err, openapi.ErrNotFound):

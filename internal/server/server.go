@@ -38,10 +38,15 @@ import (
 
 // Options are what a server is made of. All fields are required unless they say otherwise.
 type Options struct {
-	Kinds     *kind.Table
+	// Kinds are those that are served whatever happens.
+	Kinds *kind.Table
+	// Custom, unless it is nil, returns the table that is served at the moment: Kinds, and what has been added to them. CatchUp
+	// looks for more before something is not found, and reports whether there is.
+	Custom    func() *kind.Table
+	CatchUp   func(context.Context) bool
 	API       *verb.API
-	Discovery *discovery.Handler
-	OpenAPI   *openapi.Handler
+	Discovery func() *discovery.Handler
+	OpenAPI   func() *openapi.Handler
 	// Authenticate finds out who makes a request.
 	Authenticate func(*http.Request) (user.Info, error)
 	// Refuse, unless it is nil, adds to the headers of the answer to a client that is refused.
@@ -115,7 +120,7 @@ func New(options Options) *Server {
 }
 
 // Paths lists the paths that are not resources, for the index at "/".
-func (s *Server) Paths() []string { return append(s.paths.names(), s.options.OpenAPI.Paths()...) }
+func (s *Server) Paths() []string { return append(s.paths.names(), s.options.OpenAPI().Paths()...) }
 
 // Serve serves TLS connections from the listener until Shutdown, and then returns nil.
 func (s *Server) Serve(listener net.Listener, config *tls.Config) error {
@@ -148,15 +153,43 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return errors.Join(err, s.http.Close())
 }
 
-// active counts the requests under way.
-type active struct{ group sync.WaitGroup }
+// active counts the requests under way. Requests from within the process may still begin while the end is waited for; they are
+// waited for as well, so that what they are part of can finish.
+//
+// Ownership: mu guards the rest. idle is closed when there are none, for those who wait.
+type active struct {
+	mu    sync.Mutex
+	count int
+	idle  chan struct{}
+}
 
+func (a *active) begin() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.count++
+}
+
+func (a *active) end() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.count--; a.count == 0 && a.idle != nil {
+		close(a.idle)
+		a.idle = nil
+	}
+}
+
+// wait waits until there are no requests.
 func (a *active) wait(ctx context.Context) error {
-	idle := make(chan struct{})
-	go func() {
-		a.group.Wait()
-		close(idle)
-	}()
+	a.mu.Lock()
+	if a.count == 0 {
+		a.mu.Unlock()
+		return nil
+	}
+	if a.idle == nil {
+		a.idle = make(chan struct{})
+	}
+	idle := a.idle
+	a.mu.Unlock()
 	select {
 	case <-idle:
 		return nil

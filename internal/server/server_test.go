@@ -27,8 +27,10 @@ import (
 func newServer(t testing.TB, change func(*Options)) *Server {
 	t.Helper()
 	table := kind.NewTable()
+	documents, specifications := discovery.New(table, discovery.Options{}), openapi.New(table)
 	options := Options{
-		Kinds: table, Discovery: discovery.New(table, discovery.Options{}), OpenAPI: openapi.New(table),
+		Kinds:     table,
+		Discovery: func() *discovery.Handler { return documents }, OpenAPI: func() *openapi.Handler { return specifications },
 		Authenticate: func(r *http.Request) (user.Info, error) {
 			name, groups, _ := strings.Cut(r.Header.Get("Test-User"), " ")
 			return &user.DefaultInfo{Name: name, Groups: strings.Fields(groups)}, nil

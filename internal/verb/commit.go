@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/storage"
@@ -173,9 +175,24 @@ func (a *API) put(ctx context.Context, k *kind.Kind, key string, dryRun bool, cu
 		if revision, err = a.Store.Put(ctx, key, value, cur.revision, a.putOptions(k)); err != nil {
 			return asConflict(err)
 		}
+		a.inForce(ctx, k, revision)
 	}
 	stored, err := k.Decode(value, revision)
 	return outcome{action: put, obj: withoutZeroRevision(stored, revision)}, nil, err
+}
+
+// inForceTime bounds how long the answer to a write waits for the state.
+const inForceTime = 2 * time.Second
+
+// inForce waits until the state has a write of a kind that other requests are judged by. The write is done; if the state does not
+// follow the store just now, it is acknowledged all the same.
+func (a *API) inForce(ctx context.Context, k *kind.Kind, revision int64) {
+	if !k.Governs && (a.Governs == nil || !a.Governs(k)) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, inForceTime)
+	defer cancel()
+	_, _ = a.State.AtLeast(ctx, revision)
 }
 
 // settle tells a hook whether the object was written. When the store cannot say, nothing is told: what the hook has taken stays
@@ -198,8 +215,8 @@ func undone(ctx context.Context, finish kind.Finish, err error) (kind.Finish, er
 // withoutZeroRevision leaves the resourceVersion of an object that was created in a dry run empty.
 func withoutZeroRevision(obj runtime.Object, revision int64) runtime.Object {
 	if revision == 0 && obj != nil {
-		if accessor, ok := obj.(metav1.ObjectMetaAccessor); ok {
-			accessor.GetObjectMeta().SetResourceVersion("")
+		if accessor, err := meta.Accessor(obj); err == nil {
+			accessor.SetResourceVersion("")
 		}
 	}
 	return obj
@@ -223,6 +240,7 @@ func (a *API) remove(ctx context.Context, k *kind.Kind, key string, dryRun bool,
 		if revision, err = a.Store.Delete(ctx, key, cur.revision); err != nil {
 			return asConflict(err)
 		}
+		a.inForce(ctx, k, revision)
 	}
 	obj, err := k.Decode(cur.value, revision)
 	return outcome{action: remove, obj: obj}, nil, err

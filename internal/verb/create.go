@@ -18,18 +18,17 @@ import (
 
 	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/store"
-	"github.com/kayak-k8s/kayak/internal/wire"
 )
 
 // create stores a new object: decode ▸ mutate ▸ name ▸ prepare and validate ▸ validate admission ▸ write if there is none.
 func (a *API) create(ctx context.Context, c *Call) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	out, err := wire.Negotiate(c.Request, false)
+	out, err := c.negotiate(false)
 	if err != nil {
 		return err
 	}
-	media, err := wire.BodyMedia(c.Request)
+	media, err := c.bodyMedia()
 	if err != nil {
 		return err
 	}

@@ -16,8 +16,6 @@ import (
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/utils/ptr"
-
-	"github.com/kayak-k8s/kayak/internal/wire"
 )
 
 // delete removes an object, or marks it: one with finalizers, or with a grace period, or a namespace, first gets a
@@ -25,7 +23,7 @@ import (
 func (a *API) delete(ctx context.Context, c *Call) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	out, err := wire.Negotiate(c.Request, false)
+	out, err := c.negotiate(false)
 	if err != nil {
 		return err
 	}
@@ -75,7 +73,7 @@ func (c *Call) deleteOptions(ctx context.Context) (*metav1.DeleteOptions, error)
 }
 
 func (c *Call) decodeDeleteOptions(body []byte, options *metav1.DeleteOptions) error {
-	media, err := wire.BodyMedia(c.Request)
+	media, err := c.bodyMedia()
 	if err != nil {
 		return err
 	}

@@ -11,13 +11,12 @@ import (
 	genericrequest "k8s.io/apiserver/pkg/endpoints/request"
 
 	"github.com/kayak-k8s/kayak/internal/state"
-	"github.com/kayak-k8s/kayak/internal/wire"
 )
 
 // deleteCollection deletes what a list with the same options shows, object by object, and answers with that list. It is not
 // atomic: after an error some objects are gone and others are not.
 func (a *API) deleteCollection(ctx context.Context, c *Call) error {
-	out, err := wire.Negotiate(c.Request, false)
+	out, err := c.negotiate(false)
 	if err != nil {
 		return err
 	}

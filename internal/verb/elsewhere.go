@@ -11,7 +11,6 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 
 	"github.com/kayak-k8s/kayak/internal/request"
-	"github.com/kayak-k8s/kayak/internal/wire"
 )
 
 // Some things are not kept under a key of their own: reviews, bindings, evictions, component statuses. They come with a
@@ -75,7 +74,7 @@ func (a *API) getElsewhere(ctx context.Context, c *Call) error {
 	if !ok {
 		return notServed()
 	}
-	out, err := wire.Negotiate(c.Request, false)
+	out, err := c.negotiate(false)
 	if err != nil {
 		return err
 	}
@@ -96,7 +95,7 @@ func (a *API) listElsewhere(ctx context.Context, c *Call) error {
 	if !ok {
 		return notServed()
 	}
-	out, err := wire.Negotiate(c.Request, false)
+	out, err := c.negotiate(false)
 	if err != nil {
 		return err
 	}

@@ -96,7 +96,7 @@ func keepValidFields(ctx context.Context, obj runtime.Object, admit func() error
 
 // viewWithFields is view, with managed fields where the view is a Scale.
 func (c *Call) viewWithFields(existing runtime.Object) (runtime.Object, error) {
-	view, err := c.view(existing)
+	view, err := c.viewForWrite(existing)
 	if err != nil {
 		return nil, err
 	}

@@ -16,7 +16,7 @@ func (a *API) get(ctx context.Context, c *Call) error {
 	if c.storage() != nil {
 		return a.getElsewhere(ctx, c)
 	}
-	out, err := wire.Negotiate(c.Request, false)
+	out, err := c.negotiate(false)
 	if err != nil {
 		return err
 	}
@@ -41,6 +41,11 @@ func (a *API) get(ctx context.Context, c *Call) error {
 		if err != nil {
 			return a.corrupt(err, record.Key)
 		}
+		if c.Sub != nil && c.Sub.View != nil && c.Sub.View.Check != nil {
+			if err := c.Sub.View.Check(obj); err != nil {
+				return err
+			}
+		}
 		if obj, err = c.view(obj); err != nil {
 			return err
 		}
@@ -50,7 +55,7 @@ func (a *API) get(ctx context.Context, c *Call) error {
 	if err != nil {
 		return a.corrupt(err, record.Key)
 	}
-	body, err := wire.Object(out.Media, c.Resource.GVK(), bare)
+	body, err := wire.Object(out.Media, c.Resource.Frame(), bare)
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ func (a *API) list(ctx context.Context, c *Call) error {
 	if c.storage() != nil {
 		return a.listElsewhere(ctx, c)
 	}
-	out, err := wire.Negotiate(c.Request, false)
+	out, err := c.negotiate(false)
 	if err != nil {
 		return err
 	}

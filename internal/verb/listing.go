@@ -22,7 +22,7 @@ import (
 // form is how the items of a list are wanted.
 type form struct {
 	media wire.Media // never YAML: that is made of JSON
-	list  schema.GroupVersionKind
+	list  wire.Envelope
 	// id names the items' encoding in records and spans, packed the compressed one in spans.
 	id, packed string
 	encode     func(*state.Record) ([]byte, error)
@@ -38,7 +38,7 @@ func (c *Call) form(out wire.Output) (*form, error) {
 	f := &form{media: media}
 	switch out.Shape {
 	case wire.Whole:
-		f.list = c.Resource.Version.WithKind(c.Resource.Name + "List")
+		f.list = listEnvelope(c.Resource)
 		f.id = c.Resource.ItemID(protobuf)
 		f.encode = func(record *state.Record) ([]byte, error) {
 			obj, err := decode(c.Resource.Kind, record)
@@ -52,7 +52,7 @@ func (c *Call) form(out wire.Output) (*form, error) {
 			return nil, err // a single one was asked for
 		}
 		gv := schema.GroupVersion{Group: metav1.GroupName, Version: out.Version}
-		f.list = gv.WithKind("PartialObjectMetadataList")
+		f.list = wire.Envelope{Kind: gv.WithKind("PartialObjectMetadataList")}
 		f.id = gv.String() + "/metadata/" + media.String()
 		f.encode = func(record *state.Record) ([]byte, error) { return encodeMetadata(c, record, gv, protobuf) }
 	}
@@ -101,9 +101,9 @@ func (a *API) listItems(ctx context.Context, c *Call, out wire.Output, f *form, 
 			return err
 		}
 	}
-	head := wire.ListHead(f.media, f.list, p.meta, g.size)
+	head := f.list.Head(f.media, p.meta, g.size)
 	defer boundWrites(ctx, c.Writer)()
-	w := newListWriter(c.Writer, out, head, wire.ListTail(f.media), g.size)
+	w := newListWriter(c.Writer, out, head, f.list.Tail(f.media, p.meta), g.size)
 	for i := range g.parts {
 		w.part(&g.parts[i], i == len(g.parts)-1)
 	}

@@ -47,7 +47,7 @@ func (a *API) patch(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	out, err := wire.Negotiate(c.Request, false)
+	out, err := c.negotiate(false)
 	if err != nil {
 		return err
 	}
@@ -84,6 +84,9 @@ type patcher struct {
 func (a *API) newPatcher(ctx context.Context, c *Call) (*patcher, error) {
 	contentType, _, _ := strings.Cut(c.Request.Header.Get("Content-Type"), ";")
 	supported := PatchTypes
+	if c.Resource.Custom != nil { // a strategic merge patch follows a Go type
+		supported = slices.DeleteFunc(slices.Clone(supported), func(t string) bool { return t == string(types.StrategicMergePatchType) })
+	}
 	if a.Fields == nil {
 		supported = slices.DeleteFunc(slices.Clone(supported), func(t string) bool { return t == string(types.ApplyYAMLPatchType) })
 	}
@@ -149,7 +152,7 @@ func (p *patcher) applyJSON(existing runtime.Object) (runtime.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	versioned, err := wire.Object(wire.JSON, r.GVK(), item)
+	versioned, err := wire.Object(wire.JSON, r.Frame(), item)
 	if err != nil {
 		return nil, err
 	}

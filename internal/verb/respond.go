@@ -16,6 +16,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/request"
 	"github.com/kayak-k8s/kayak/internal/wire"
 )
@@ -84,7 +85,12 @@ func (a *API) body(ctx context.Context, c *Call, out wire.Output, obj runtime.Ob
 	if err != nil {
 		return nil, err
 	}
-	return wire.Object(out.Media, c.face().GVK(), bare)
+	return wire.Object(out.Media, c.face().Frame(), bare)
+}
+
+// listEnvelope is what is around the items of a list of whole objects.
+func listEnvelope(r *kind.Resource) wire.Envelope {
+	return wire.Envelope{Kind: r.Version.WithKind(r.ListName), Untyped: r.Custom != nil}
 }
 
 func listBody(c *Call, out wire.Output, list runtime.Object) ([]byte, error) {
@@ -101,7 +107,7 @@ func listBody(c *Call, out wire.Output, list runtime.Object) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return wire.List(out.Media, c.face().Version.WithKind(c.face().Name+"List"), metav1.ListMeta{
+	return wire.List(out.Media, listEnvelope(c.face()), metav1.ListMeta{
 		ResourceVersion:    listMeta.GetResourceVersion(),
 		Continue:           listMeta.GetContinue(),
 		RemainingItemCount: listMeta.GetRemainingItemCount(),

@@ -139,7 +139,7 @@ func (t *tableWriter) addKept(ctx context.Context, record *state.Record, object 
 		t.add(row, 0)
 		return nil
 	}
-	if row.object, err = wire.Object(wire.JSON, t.call.Resource.GVK(), row.object); err != nil {
+	if row.object, err = wire.Object(wire.JSON, t.call.Resource.Frame(), row.object); err != nil {
 		return err
 	}
 	row.object = bytes.TrimSuffix(row.object, []byte("\n"))

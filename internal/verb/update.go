@@ -26,7 +26,7 @@ import (
 func (a *API) update(ctx context.Context, c *Call) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	out, err := wire.Negotiate(c.Request, false)
+	out, err := c.negotiate(false)
 	if err != nil {
 		return err
 	}
@@ -38,7 +38,7 @@ func (a *API) update(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	media, err := wire.BodyMedia(c.Request) // after the options, unlike in a create: upstream's order
+	media, err := c.bodyMedia() // after the options, unlike in a create: upstream's order
 	if err != nil {
 		return err
 	}
@@ -272,6 +272,14 @@ func (c *Call) view(obj runtime.Object) (runtime.Object, error) {
 		return obj, nil
 	}
 	return c.Sub.View.Of(obj)
+}
+
+// viewForWrite is view for an object that is to be changed.
+func (c *Call) viewForWrite(obj runtime.Object) (runtime.Object, error) {
+	if c.Sub != nil && c.Sub.View != nil && c.Sub.View.ForWrite != nil {
+		return c.Sub.View.ForWrite(obj)
+	}
+	return c.view(obj)
 }
 
 // unview is the object that next, as the subresource shows it, makes of the existing one.

@@ -27,9 +27,10 @@ import (
 	"github.com/kayak-k8s/kayak/internal/request"
 	"github.com/kayak-k8s/kayak/internal/state"
 	"github.com/kayak-k8s/kayak/internal/store"
+	"github.com/kayak-k8s/kayak/internal/wire"
 )
 
-// API is what verbs need. All fields but Admission, Fields and Turns are required. It is safe for concurrent use once it is filled in.
+// API is what verbs need. All fields but Admission, Governs, Fields and Turns are required. It is safe for concurrent use once it is filled in.
 type API struct {
 	State *state.State
 	Store store.Store
@@ -37,6 +38,8 @@ type API struct {
 	Root string
 	// Admission may change and refuse writes; nil admits everything.
 	Admission admission.Interface
+	// Governs says that admission goes by objects of a kind besides those that are marked so (kind.Kind.Governs).
+	Governs func(*kind.Kind) bool
 	// Fields keeps metadata.managedFields and merges what is applied; nil leaves managed fields as they are sent, and refuses
 	// to apply.
 	Fields *managedfields.Tracker
@@ -105,6 +108,23 @@ func (c *Call) face() *kind.Resource {
 		return c.Sub.Face
 	}
 	return c.Resource
+}
+
+// negotiate picks the form of the answer.
+func (c *Call) negotiate(stream bool) (wire.Output, error) {
+	if c.face().Custom != nil {
+		return wire.NegotiateUntyped(c.Request, stream)
+	}
+	return wire.Negotiate(c.Request, stream)
+}
+
+// bodyMedia is the form of the body. What is sent to a custom resource as protobuf is refused: upstream panics.
+func (c *Call) bodyMedia() (wire.Media, error) {
+	media, err := wire.BodyMedia(c.Request)
+	if err == nil && media == wire.Protobuf && c.face().Custom != nil && c.Info.Verb != "delete" && c.Info.Verb != "deletecollection" {
+		return media, request.UnsupportedMediaType([]string{wire.JSON.String(), wire.YAML.String()})
+	}
+	return media, err
 }
 
 func (c *Call) key(root string) string {

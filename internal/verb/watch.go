@@ -33,7 +33,7 @@ const (
 // watch streams events. It is a cursor on the log and a buffer, written whenever the log has no more at the moment; a client
 // that does not read stops its own goroutine in Write and nobody else.
 func (a *API) watch(ctx context.Context, c *Call) error {
-	out, err := wire.Negotiate(c.Request, true)
+	out, err := c.negotiate(true)
 	if err != nil {
 		return err
 	}
@@ -199,10 +199,14 @@ func (w *watcher) follow(ctx context.Context) error {
 		defer ticker.Stop()
 		ticks = ticker.C
 	}
-	due := false
+	var done <-chan struct{} // never, for kinds that stay as they are
+	if custom := w.call.Resource.Custom; custom != nil {
+		done = custom.Done
+	}
+	due, ending := false, false
 	for ctx.Err() == nil && !w.over() {
 		events, revision, err := w.cursor.TryNext()
-		if err != nil {
+		if err != nil && !ending {
 			return w.interpret(err)
 		}
 		for _, event := range events {
@@ -220,7 +224,7 @@ func (w *watcher) follow(ctx context.Context) error {
 		if len(events) > 0 {
 			continue // what has come meanwhile goes with the same write
 		}
-		if err := w.flush(); err != nil {
+		if err := w.flush(); err != nil || ending {
 			return err
 		}
 		select {
@@ -229,6 +233,8 @@ func (w *watcher) follow(ctx context.Context) error {
 			due = true
 		case <-w.lastBookmark:
 			due = true
+		case <-done:
+			ending = true // what has happened until now is still told
 		case <-ctx.Done():
 			return nil
 		case <-w.api.Stopping:
@@ -293,7 +299,7 @@ func (w *watcher) add(ctx context.Context, typ string, record *state.Record) err
 		if err != nil {
 			return err
 		}
-		return w.grown(wire.AppendItemEvent(w.grow(), w.out.Media, typ, w.call.Resource.GVK(), bare))
+		return w.grown(wire.AppendItemEvent(w.grow(), w.out.Media, typ, w.call.Resource.Frame(), bare))
 	case wire.Metadata, wire.MetadataList:
 		return w.addMetadata(typ, record)
 	}
@@ -322,7 +328,7 @@ func (w *watcher) addMetadata(typ string, record *state.Record) error {
 	if w.out.Media != wire.Protobuf { // it has its kind already
 		return w.grown(wire.AppendEvent(w.grow(), w.out.Media, typ, item))
 	}
-	gvk := w.metadata.list.GroupVersion().WithKind("PartialObjectMetadata")
+	gvk := w.metadata.list.Kind.GroupVersion().WithKind("PartialObjectMetadata")
 	return w.grown(wire.AppendItemEvent(w.grow(), w.out.Media, typ, gvk, item))
 }
 

@@ -12,7 +12,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Object frames an item as an object on its own: with its kind and apiVersion. The item is not changed.
+// Object frames an item as an object on its own: with its kind and apiVersion, unless gvk is empty: then the item has them. The item
+// is not changed.
 func Object(media Media, gvk schema.GroupVersionKind, item []byte) ([]byte, error) {
 	switch media {
 	case Protobuf:
@@ -25,6 +26,9 @@ func Object(media Media, gvk schema.GroupVersionKind, item []byte) ([]byte, erro
 
 // appendJSONObject puts kind and apiVersion in front of the members of an item.
 func appendJSONObject(b []byte, gvk schema.GroupVersionKind, item []byte) []byte {
+	if gvk.Empty() {
+		return append(b, item...)
+	}
 	b = appendTypeMeta(b, gvk)
 	if len(item) > len("{}") {
 		b = append(b, ',')
@@ -71,9 +75,17 @@ func appendProtobufString(b []byte, number protowire.Number, s string) []byte {
 	return protowire.AppendString(protowire.AppendTag(b, number, protowire.BytesType), s)
 }
 
-// List frames items as a list of the given kind ("PodList"). It is for lists that are small, or in YAML, which knows no parts;
-// others are written as ListHead, the items as AppendItem frames them, and ListTail.
-func List(media Media, gvk schema.GroupVersionKind, meta metav1.ListMeta, items [][]byte) ([]byte, error) {
+// Envelope is what is around the items of a list.
+type Envelope struct {
+	// Kind is that of the list: "PodList".
+	Kind schema.GroupVersionKind
+	// Untyped says that the list is of unstructured objects: upstream sorts its members by name, and has a continue token always.
+	Untyped bool
+}
+
+// List frames items as a list. It is for lists that are small, or in YAML, which knows no parts; others are written as the
+// envelope's Head, the items as AppendItem frames them, and its Tail.
+func List(media Media, envelope Envelope, meta metav1.ListMeta, items [][]byte) ([]byte, error) {
 	framed := media
 	if media == YAML {
 		framed = JSON
@@ -85,7 +97,7 @@ func List(media Media, gvk schema.GroupVersionKind, meta metav1.ListMeta, items 
 	if framed == JSON && len(items) > 0 {
 		size-- // the last comma
 	}
-	head, tail := ListHead(framed, gvk, meta, size), ListTail(framed)
+	head, tail := envelope.Head(framed, meta, size), envelope.Tail(framed, meta)
 	b := append(make([]byte, 0, len(head)+size+len(tail)+1), head...)
 	for _, item := range items {
 		b, _ = AppendItem(b, framed, item)
@@ -100,10 +112,14 @@ func List(media Media, gvk schema.GroupVersionKind, meta metav1.ListMeta, items 
 	return b, nil
 }
 
-// ListHead is what comes before the items of a list, whose frames take itemsSize bytes together.
-func ListHead(media Media, gvk schema.GroupVersionKind, meta metav1.ListMeta, itemsSize int) []byte {
+// Head is what comes before the items of a list, whose frames take itemsSize bytes together.
+func (e Envelope) Head(media Media, meta metav1.ListMeta, itemsSize int) []byte {
+	gvk := e.Kind
 	if media == Protobuf {
 		return protobufListHead(gvk, meta, itemsSize)
+	}
+	if e.Untyped {
+		return []byte(`{"apiVersion":"` + gvk.GroupVersion().String() + `","items":[`)
 	}
 	b := appendTypeMeta(make([]byte, 0, 256+len(meta.Continue)), gvk)
 	b = append(b, `,"metadata":{"resourceVersion":"`...)
@@ -127,12 +143,19 @@ func protobufListHead(gvk schema.GroupVersionKind, meta metav1.ListMeta, itemsSi
 	return protowire.AppendBytes(protowire.AppendTag(b, 1, protowire.BytesType), listMeta)
 }
 
-// ListTail is what comes after the items of a list.
-func ListTail(media Media) []byte {
+// Tail is what comes after the items of a list.
+func (e Envelope) Tail(media Media, meta metav1.ListMeta) []byte {
 	if media == Protobuf {
 		return appendEnvelopeTail(nil)
 	}
-	return []byte("]}\n")
+	if !e.Untyped {
+		return []byte("]}\n")
+	}
+	b := []byte(`],"kind":"` + e.Kind.Kind + `","metadata":{"continue":"` + meta.Continue + `"`)
+	if meta.RemainingItemCount != nil {
+		b = strconv.AppendInt(append(b, `,"remainingItemCount":`...), *meta.RemainingItemCount, 10)
+	}
+	return append(b, `,"resourceVersion":"`+meta.ResourceVersion+"\"}}\n"...)
 }
 
 // AppendItem frames an item for a list, and tells where in b the item begins. Each JSON item is followed by a comma, which the
@@ -201,15 +224,13 @@ func IndentItems(items []byte) ([]byte, error) {
 
 // IndentEnds indents the head and the tail of a list, or of a table, that has items between them.
 func IndentEnds(head, tail []byte) (indentedHead, indentedTail []byte, err error) {
-	const item = "0"
-	indented, err := Indent(slices.Concat(head, []byte(item), tail))
+	item := []byte(`"<item>"`) // no head or tail has this
+	indented, err := Indent(slices.Concat(head, item, tail))
 	if err != nil {
 		return nil, nil, err
 	}
-	rest := bytes.TrimRight(indented, "\n ]}")
-	rest = bytes.TrimSuffix(rest, []byte(item))
-	rest = bytes.TrimRight(rest, "\n ")
-	return rest, []byte("\n  ]\n}"), nil
+	before, after, _ := bytes.Cut(indented, item)
+	return bytes.TrimRight(before, "\n "), after, nil
 }
 
 // Indent makes JSON readable, as apimachinery's pretty serializer does: without a newline at its end.

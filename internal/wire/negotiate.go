@@ -56,7 +56,14 @@ type Output struct {
 
 // Negotiate picks the answer's form from the Accept header. stream is set for a watch. The rules, and the order in which
 // clauses are tried, are those of apiserver/pkg/endpoints/handlers/negotiation.
-func Negotiate(r *http.Request, stream bool) (Output, error) {
+func Negotiate(r *http.Request, stream bool) (Output, error) { return negotiate(r, stream, false) }
+
+// NegotiateUntyped is Negotiate for objects that have no protobuf form; their metadata has.
+func NegotiateUntyped(r *http.Request, stream bool) (Output, error) {
+	return negotiate(r, stream, true)
+}
+
+func negotiate(r *http.Request, stream, untyped bool) (Output, error) {
 	out := Output{Pretty: pretty(r), Gzip: acceptsGzip(r)}
 	header := r.Header.Get("Accept")
 	if header == "" || header == "*/*" || header == "application/json" {
@@ -67,7 +74,7 @@ func Negotiate(r *http.Request, stream bool) (Output, error) {
 			if !matches(&clause, media) {
 				continue
 			}
-			if candidate, ok := accept(out, media, clause.Params); ok {
+			if candidate, ok := accept(out, media, clause.Params); ok && !(untyped && media == Protobuf && candidate.Shape == Whole) {
 				if stream && media == YAML {
 					return out, request.NotAcceptable(streamMediaTypes)
 				}

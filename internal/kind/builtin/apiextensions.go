@@ -29,6 +29,7 @@ func (b *builder) apiextensions() []*kind.Kind {
 		Codec:      newCodec(scheme, codecs, runtime.ContentTypeJSON, stored, stored.Group),
 		New:        object[apiextensions.CustomResourceDefinition], NewList: object[apiextensions.CustomResourceDefinitionList],
 		Create: strategy, Update: strategy,
+		JSON:         true,
 		Attributes:   crd.GetAttrs,
 		Columns:      tableconvertor.New(),
 		Terminate:    terminateDefinition,

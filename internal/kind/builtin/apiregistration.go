@@ -35,6 +35,7 @@ func (b *builder) apiregistration() []*kind.Kind {
 		Codec:  newCodec(scheme, codecs, runtime.ContentTypeJSON, stored, stored.Group),
 		New:    object[apiregistration.APIService], NewList: object[apiregistration.APIServiceList],
 		Create: strategy, Update: strategy,
+		JSON:         true,
 		Attributes:   apiservice.GetAttrs,
 		Columns:      apiServiceColumns{},
 		Subresources: subresources(status(apiservice.NewStatusStrategy(scheme))),

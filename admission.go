@@ -1,0 +1,95 @@
+package kayak
+
+import (
+	"context"
+	"net/url"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/util/proxy"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	kayakadmission "github.com/kayak-k8s/kayak/internal/admission"
+	"github.com/kayak-k8s/kayak/internal/informers"
+	"github.com/kayak-k8s/kayak/internal/kind"
+	"github.com/kayak-k8s/kayak/internal/loopback"
+	"github.com/kayak-k8s/kayak/internal/server"
+)
+
+// AdmissionConfig says which admission plugins are in force. The zero value has those that kube-apiserver has by default.
+type AdmissionConfig = kayakadmission.Config
+
+// AdmissionPlugins returns the names of all admission plugins, sorted, and of those that are enabled by default, in the order in
+// which they are called.
+func AdmissionPlugins() (all, defaults []string) {
+	return kayakadmission.Sorted(), kayakadmission.Defaults()
+}
+
+// govern marks the kinds that admission goes by.
+func govern(kinds []*kind.Kind) {
+	governing := kayakadmission.Governing()
+	for _, k := range kinds {
+		if slices.Contains(governing, k.GroupResource()) {
+			k.Governs = true
+		}
+	}
+}
+
+// admission puts the chain of admission plugins before the verbs.
+func (s *Server) admission(life context.Context, p *parts, metrics *server.Metrics) error {
+	config := rest.CopyConfig(loopback.Config(s.http, &user.DefaultInfo{
+		Name: user.APIServerUser, Groups: []string{user.SystemPrivilegedGroup, user.AllAuthenticated},
+	}))
+	dynamicClient, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	table := func() *kind.Table { return p.table }
+	views := informers.Options{State: s.state, Root: p.root, Life: life, Table: table}
+	fresh := views
+	fresh.Fresh = true
+	informers, freshInformers := informers.New(views), informers.New(fresh)
+	services := informers.Core().V1().Services().Lister()
+	chain, err := kayakadmission.New(kayakadmission.Options{
+		Config: s.config.Admission, Life: life, Informers: informers, Fresh: freshInformers, Client: client, Dynamic: dynamicClient, Loopback: config,
+		Served: p.custom.Table, Mapper: kayakadmission.NewMapper(p.custom.Table), Namespace: p.namespace, Authorizer: p.authorizer,
+		Converter: p.api.Fields.Converter,
+		Service: func(namespace, name string, port int32) (*url.URL, error) {
+			if namespace == corev1.NamespaceDefault && name == "kubernetes" && port == 443 {
+				return url.Parse(s.URL())
+			}
+			return proxy.ResolveCluster(services, namespace, name, port)
+		},
+	})
+	if err != nil || chain == nil {
+		return err
+	}
+	metrics.Registry.MustRegister(chain.Collectors()...)
+	p.api.Admission = admission.WithAudit(chain)
+	p.api.Governs = func(k *kind.Kind) bool { return chain.Governs(k.GroupResource()) }
+	return nil
+}
+
+// namespace returns a namespace as it is now.
+func (p *parts) namespace(ctx context.Context, name string) (*corev1.Namespace, error) {
+	r := p.resource("", "v1", "namespaces")
+	obj, err := p.api.GetObject(ctx, r, "", name)
+	if err != nil {
+		return nil, err
+	}
+	converted, err := r.Convert(obj)
+	if err != nil {
+		return nil, err
+	}
+	return converted.(*corev1.Namespace), nil
+}

@@ -1,0 +1,154 @@
+package admission
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/admission"
+)
+
+// Chain calls the enabled plugins. It is safe for concurrent use.
+type Chain struct {
+	plugins []*member
+	metrics *metrics
+	// parameters are the resources that policies have parameters in.
+	parameters *sync.Map
+	// admitted and checked are the series of the two steps.
+	admitted, checked *observers
+	// objects adds what webhooks and policies ask for: other resources that are the same objects.
+	objects func(admission.ObjectInterfaces) admission.ObjectInterfaces
+}
+
+// member is a plugin in the chain.
+type member struct {
+	name   string
+	plugin admission.Interface
+	scope  scope
+
+	mutator   admission.MutationInterface
+	validator admission.ValidationInterface
+	admitted  *observers
+	checked   *observers
+	// idle says that the plugin has nothing to go by for a write; nil: it always has.
+	idle func(admission.Attributes) bool
+	// equivalent says that the plugin asks for other resources that are the same objects.
+	equivalent bool
+}
+
+var (
+	_ admission.MutationInterface   = &Chain{}
+	_ admission.ValidationInterface = &Chain{}
+)
+
+// Names returns the names of the enabled plugins, in the order in which they are called.
+func (c *Chain) Names() []string {
+	var names []string
+	for _, m := range c.plugins {
+		names = append(names, m.name)
+	}
+	return names
+}
+
+// Collectors are the chain's metrics.
+func (c *Chain) Collectors() []prometheus.Collector { return c.metrics.collectors() }
+
+// Governs reports whether policies have parameters in a resource: then its objects count as what [Governing] lists.
+func (c *Chain) Governs(resource schema.GroupResource) bool {
+	_, ok := c.parameters.Load(resource)
+	return ok
+}
+
+func (c *Chain) add(name string, plugin admission.Interface) {
+	m := &member{name: name, plugin: plugin, scope: scopeOf(name)}
+	if mutator, ok := plugin.(admission.MutationInterface); ok {
+		m.mutator, m.admitted = mutator, c.metrics.ofPlugin(name, "admit")
+	}
+	if validator, ok := plugin.(admission.ValidationInterface); ok {
+		m.validator, m.checked = validator, c.metrics.ofPlugin(name, "validate")
+	}
+	if p, ok := plugin.(interface {
+		idle(admission.Attributes) bool
+	}); ok {
+		m.idle = p.idle
+	}
+	switch plugin.(type) {
+	case *lazyMutator, *lazyValidator:
+		m.equivalent = true
+	}
+	c.plugins = append(c.plugins, m)
+}
+
+// concerned says whether the plugin has to be asked about a write.
+func (m *member) concerned(a admission.Attributes) bool {
+	return m.plugin.Handles(a.GetOperation()) && m.scope.has(a) && (m.idle == nil || !m.idle(a))
+}
+
+// Handles implements admission.Interface.
+func (c *Chain) Handles(operation admission.Operation) bool {
+	for _, m := range c.plugins {
+		if m.plugin.Handles(operation) {
+			return true
+		}
+	}
+	return false
+}
+
+// Admit implements admission.MutationInterface.
+func (c *Chain) Admit(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
+	began := time.Now()
+	err := c.admit(ctx, a, o)
+	if err == nil && a.GetReinvocationContext().ShouldReinvoke() {
+		a.GetReinvocationContext().SetIsReinvoke()
+		err = c.admit(ctx, a, o)
+	}
+	c.admitted.observe(a.GetOperation(), began, err)
+	return err
+}
+
+func (c *Chain) admit(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
+	for _, m := range c.plugins {
+		if m.mutator == nil || !m.concerned(a) {
+			continue
+		}
+		began := time.Now()
+		err := m.mutator.Admit(ctx, a, c.interfaces(m, o))
+		m.admitted.observe(a.GetOperation(), began, err)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Validate implements admission.ValidationInterface.
+func (c *Chain) Validate(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
+	began := time.Now()
+	err := c.validate(ctx, a, o)
+	c.checked.observe(a.GetOperation(), began, err)
+	return err
+}
+
+func (c *Chain) validate(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
+	for _, m := range c.plugins {
+		if m.validator == nil || !m.concerned(a) {
+			continue
+		}
+		began := time.Now()
+		err := m.validator.Validate(ctx, a, c.interfaces(m, o))
+		m.checked.observe(a.GetOperation(), began, err)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Chain) interfaces(m *member, o admission.ObjectInterfaces) admission.ObjectInterfaces {
+	if !m.equivalent {
+		return o
+	}
+	return c.objects(o)
+}
