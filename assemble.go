@@ -2,11 +2,11 @@ package kayak
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
 	"net/netip"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -21,7 +21,6 @@ import (
 	"k8s.io/kubernetes/pkg/registry/admissionregistration/resolver"
 
 	"github.com/kayak-k8s/kayak/internal/actions"
-	"github.com/kayak-k8s/kayak/internal/authz"
 	"github.com/kayak-k8s/kayak/internal/connect"
 	"github.com/kayak-k8s/kayak/internal/controllers"
 	"github.com/kayak-k8s/kayak/internal/kind"
@@ -50,7 +49,8 @@ type parts struct {
 	root        string
 	api         *verb.API
 	table       *kind.Table
-	authorizer  authz.Chain
+	authorizer  *authorization
+	served      *kind.Table
 	objects     *services.Server
 	allocator   *services.Allocator
 	connections *connect.Connections
@@ -61,6 +61,8 @@ type parts struct {
 	custom *custom.Registry
 
 	controllers []controller
+	// policy are the controllers of roles and bindings.
+	policy []controller
 	// started is closed when the controllers have made what was missing.
 	started chan struct{}
 }
@@ -94,9 +96,9 @@ func (p *parts) lookup(ctx context.Context, resource schema.GroupResource, name 
 // assemble puts the parts together. Nothing runs yet, but what authentication has in the background, which ends with life.
 func (s *Server) assemble(life context.Context) (p *parts, err error) {
 	p = &parts{
-		root:       "/" + strings.Trim(s.config.Etcd.Prefix, "/") + "/", // with or without slashes, as upstream
+		root:       s.root(),
 		api:        &verb.API{},
-		authorizer: authz.New(),
+		authorizer: s.newAuthorization(life),
 		objects:    &services.Server{},
 		started:    make(chan struct{}),
 	}
@@ -110,6 +112,9 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 		Store: s.store, Prefix: p.root, Families: families(p.table, p.root), Logger: s.log,
 		HistoryBytes: s.config.HistoryBytes, EncodingBytes: s.config.EncodingCacheBytes,
 	})
+	if err := s.authorize(life, p); err != nil {
+		return nil, err
+	}
 	stopping := make(chan struct{})
 	*p.api = verb.API{
 		State: s.state, Store: s.store, Root: p.root, Authorizer: p.authorizer, Fields: managedfields.New(),
@@ -118,15 +123,16 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 	}
 	p.objects.Connect(p.api, p.table)
 	// What is not served is still stored, and the server's own parts may need it.
-	served := p.table.Select(s.apis.Enabled)
-	if err := p.custom.Connect(p.table, served); err != nil {
+	p.served = p.table.Select(s.apis.Enabled)
+	if err := p.custom.Connect(p.table, p.served); err != nil {
 		return nil, err
 	}
-	documents := newDocuments(p.custom, served, s.listener.Addr().String())
+	documents := newDocuments(p.custom, p.served, s.listener.Addr().String())
 	s.http = server.New(server.Options{
-		Kinds: served, Custom: p.custom.Table, CatchUp: p.custom.CatchUp, API: p.api,
+		Kinds: p.served, Custom: p.custom.Table, CatchUp: p.custom.CatchUp, API: p.api,
 		Discovery: documents.discovery, OpenAPI: documents.openAPI,
 		Authenticate: p.authn.chain.Authenticate, Refuse: p.authn.chain.Refuse, Authorizer: p.authorizer, Documents: p.authn.documents,
+		Middleware: s.config.Middleware, NoHTTP2: s.config.Serving.NoHTTP2, MaxStreams: s.config.Serving.MaxStreamsPerConnection,
 		Checks: s.checks(p.started), Metrics: server.NewMetrics(),
 		MaxReadOnly: s.config.MaxRequestsInflight, MaxMutating: s.config.MaxMutatingRequestsInflight,
 		RequestTimeout: s.config.RequestTimeout, Stopping: stopping, Logs: s.logs, Logger: s.log,
@@ -134,6 +140,7 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 	documents.setPaths(s.http.Paths())
 	p.service = s.kubernetesService(p)
 	p.controllers = s.controllers(p)
+	p.policy = s.authorizationControllers(p)
 	return p, nil
 }
 
@@ -166,6 +173,7 @@ func (s *Server) makeKinds(p *parts) (err error) {
 		return err
 	}
 	p.custom.Hook(kinds...)
+	p.authorizer.guard.Hook(kinds...)
 	p.table = kind.NewTable(kinds...)
 	return nil
 }
@@ -232,10 +240,32 @@ func (s *Server) ownAddresses() []netip.AddrPort {
 	return own
 }
 
+// ensure lets the controllers make what is missing: the namespaces at first, then everything that is about roles beside the rest,
+// because a start is mostly waiting for writes.
+func (p *parts) ensure(ctx context.Context) error {
+	if err := ensureAll(ctx, p.controllers[:1]); err != nil {
+		return err
+	}
+	policy := make(chan error, 1)
+	go func() { policy <- ensureAll(ctx, p.policy) }()
+	err := ensureAll(ctx, p.controllers[1:])
+	return errors.Join(err, <-policy)
+}
+
+func ensureAll(ctx context.Context, list []controller) error {
+	for _, c := range list {
+		if err := c.Ensure(ctx); err != nil {
+			return fmt.Errorf("cannot set up the %s: %w", c.Name(), err)
+		}
+	}
+	return nil
+}
+
 // controllers are what the server keeps in order, in the order in which one needs the other.
 func (s *Server) controllers(p *parts) []controller {
 	return []controller{
 		&controllers.SystemNamespaces{API: p.api, Resource: p.resource("", "v1", "namespaces"), Logger: s.log},
+		s.clusterAuthentication(p),
 		&services.DefaultCIDR{Objects: p.objects, Ranges: s.config.ServiceClusterIPRange, Logger: s.log},
 		&services.Repair{Allocator: p.allocator, Objects: p.objects, Logger: s.log},
 		&controllers.PriorityClasses{API: p.api, Resource: p.resource("scheduling.k8s.io", "v1", "priorityclasses"), Logger: s.log},
@@ -246,6 +276,22 @@ func (s *Server) controllers(p *parts) []controller {
 		p.custom,
 		p.service, // the last: it makes pods come here
 	}
+}
+
+// clusterAuthentication tells others whom this server believes. An authority that is made anew with every start is left out where
+// what is told is not.
+func (s *Server) clusterAuthentication(p *parts) *controllers.ClusterAuthentication {
+	config := &s.config.Authentication
+	c := &controllers.ClusterAuthentication{
+		API: p.api, Resource: p.resource("", "v1", "configmaps"), ClientCAFile: config.ClientCAFile,
+		FrontProxyCAFile: config.FrontProxy.CAFile, UsernameHeaders: config.FrontProxy.UsernameHeaders,
+		UIDHeaders: config.FrontProxy.UIDHeaders, GroupHeaders: config.FrontProxy.GroupHeaders,
+		ExtraHeaderPrefixes: config.FrontProxy.ExtraHeaderPrefixes, AllowedNames: config.FrontProxy.AllowedNames, Logger: s.log,
+	}
+	if s.config.DataDir != "" || len(s.config.Etcd.Servers) == 0 {
+		c.ClientCA = s.material.CA.CertPEM
+	}
+	return c
 }
 
 func (s *Server) kubernetesService(p *parts) *controllers.KubernetesService {

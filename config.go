@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"time"
 
@@ -56,10 +57,17 @@ type Config struct {
 	ServiceClusterIPRange []netip.Prefix
 	// ServiceNodePortRange has the node ports of Services; default 30000-32767.
 	ServiceNodePortRange utilnet.PortRange
+	// Serving says how the server presents itself to clients.
+	Serving ServingConfig
 	// Authentication says who is believed to be whom.
 	Authentication AuthenticationConfig
+	// Authorization says who may do what.
+	Authorization AuthorizationConfig
 	// Kubelet says how kubelets are spoken to, for logs, exec and the like.
 	Kubelet KubeletConfig
+	// Controllers says which of kube-controller-manager's controllers run in this server, in the syntax of its --controllers: names,
+	// "-name", and "*" for those that are on by default. nil is "*"; an empty list is none.
+	Controllers []string
 
 	// EventTTL is how long events are kept; default 1 hour.
 	EventTTL time.Duration
@@ -74,6 +82,15 @@ type Config struct {
 	DeleteCollectionWorkers int
 	// LogDirectory is served at /logs/ to those who may; empty for none. It must neither hold DataDir nor be in it: there are keys.
 	LogDirectory string
+
+	// Middleware, unless it is nil, is put around what answers requests: those that were let through, by authentication, flow
+	// control and authorization. Who asks is in a request's context (UserFrom of k8s.io/apiserver/pkg/endpoints/request), and so
+	// is what is asked for (RequestInfoFrom). The handler may answer itself, put something around the writer, or hand the request
+	// on, with its context or one made from it.
+	Middleware func(http.Handler) http.Handler
+	// Snapshot, unless it is nil, is what a server in memory begins with: objects with their UIDs and resource versions, and the
+	// certificates and keys of the server that it was taken from. Many servers can begin with the same one.
+	Snapshot *Snapshot
 
 	// Logger hears what happens; nil means nobody does.
 	Logger *slog.Logger
@@ -142,6 +159,7 @@ func (c Config) withDefaults() Config {
 	}
 	def(&c.ServiceNodePortRange, services.DefaultNodePorts)
 	c.Authentication = c.Authentication.WithDefaults()
+	c.Authorization = c.Authorization.WithDefaults()
 	def(&c.EventTTL, time.Hour)
 	def(&c.MaxRequestsInflight, 400)
 	def(&c.MaxMutatingRequestsInflight, 200)
@@ -151,6 +169,7 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	c.withoutAnonymous()
 	return c
 }
 

@@ -3,7 +3,7 @@ package kayak_test
 import (
 	"context"
 	"fmt"
-
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/anishathalye/porcupine"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -112,8 +113,41 @@ func (w *lossyWay) trouble(ctx context.Context, writes *atomic.Int64) {
 	}
 }
 
-// possible is what an object may hold, as far as its only writer can know: its value, or "" if it may not be there.
-type possible map[string]bool
+// faultyCall is one operation on one object, and faultyResult what the client learned of it.
+type faultyCall struct {
+	kind  string // create, update, patch, delete or get
+	value string
+}
+
+type faultyResult struct {
+	// failure is "", "refused" (because of what there was, or was not), or "unknown".
+	failure string
+	value   string // of a get; "" when there is nothing
+}
+
+// faultyModel is the specification of one object: its value, or "" when it does not exist. What had an unknown outcome may have
+// happened or not. It may also happen later, after other operations: etcd may still be about to do it when the client hears that
+// nobody knows. That follows from what faultyHistory makes of the time of its return.
+var faultyModel = porcupine.NondeterministicModel{
+	Init: func() []any { return []any{""} },
+	Step: func(state, input, output any) []any {
+		value, in, out := state.(string), input.(faultyCall), output.(faultyResult)
+		possible := (value == "") == (in.kind == "create") // as with a get of what is not there, which is refused
+		after := in.value
+		if in.kind == "get" {
+			possible, after = value == out.value, value
+		}
+		switch {
+		case out.failure == "unknown" && possible:
+			return []any{value, after}
+		case out.failure == "unknown", out.failure == "refused" && !possible:
+			return []any{value}
+		case out.failure == "" && possible:
+			return []any{after}
+		}
+		return nil
+	},
+}
 
 // A writer whose etcd loses answers in the middle of writes learns the truth or that the outcome is unknown, never anything wrong;
 // and all that was acknowledged is there, through this server and another that had no trouble.
@@ -130,21 +164,24 @@ func TestNoWrongAnswerWhenEtcdFails(t *testing.T) {
 	var writes, unknown atomic.Int64
 	var faults sync.WaitGroup
 	faults.Go(func() { way.trouble(ctx, &writes) })
-	known := make([]possible, writers)
+	histories := make([]faultyHistory, writers)
 	var all sync.WaitGroup
 	for i := range writers {
-		known[i] = possible{"": true}
 		all.Go(func() {
 			for round := range rounds {
-				learned, err := writeOnce(ctx, requests, fmt.Sprintf("w%d", i), fmt.Sprintf("v%d", round), known[i])
+				call := faultyCall{kind: []string{"create", "update", "patch", "delete"}[rand.IntN(4)], value: fmt.Sprintf("v%d", round)}
+				if call.kind == "delete" {
+					call.value = ""
+				}
+				result, err := call.do(ctx, requests, fmt.Sprintf("w%d", i))
 				if err != nil {
-					t.Errorf("writer %d, round %d, knowing %v: %v", i, round, known[i], err)
+					t.Errorf("writer %d, round %d: %+v: %v", i, round, call, err)
 					return
 				}
-				if len(learned) > 1 {
+				if result.failure == "unknown" {
 					unknown.Add(1)
 				}
-				known[i] = learned
+				histories[i].add(call, result)
 				writes.Add(1)
 			}
 		})
@@ -166,63 +203,58 @@ func TestNoWrongAnswerWhenEtcdFails(t *testing.T) {
 				}
 				return err == nil || apierrors.IsNotFound(err), nil
 			})
-			if !known[i][value] {
-				t.Errorf("object %d holds %q, which is none of %v", i, value, known[i])
-			}
+			histories[i].add(faultyCall{kind: "get"}, faultyResult{value: value})
+		}
+	}
+	for i, history := range histories {
+		if got := porcupine.CheckOperationsTimeout(faultyModel.ToModel(), history.operations, time.Minute); got != porcupine.Ok {
+			t.Errorf("no order of writes explains what writer %d was told: %v\n%v", i, got, history.operations)
 		}
 	}
 	t.Logf("%d of %d writes ended with an unknown outcome", unknown.Load(), writers*rounds)
 }
 
-// writeOnce does one write of some kind, without the client's retries, and returns what the object may hold then. An error is a
-// wrong answer.
-func writeOnce(ctx context.Context, c rest.Interface, name, value string, before possible) (possible, error) {
-	ways := []func() (possible, error){
-		func() (possible, error) { // create
-			return outcome(c.Post().Body(named(name, value)), value, before, apierrors.IsAlreadyExists, func(v string) bool { return v != "" })(ctx)
-		},
-		func() (possible, error) { // update, whatever is there
-			return outcome(c.Put().Name(name).Body(named(name, value)), value, before, apierrors.IsNotFound, func(v string) bool { return v == "" })(ctx)
-		},
-		func() (possible, error) {
-			patch := fmt.Appendf(nil, `{"data":{"key":%q}}`, value)
-			return outcome(c.Patch(types.MergePatchType).Name(name).Body(patch), value, before, apierrors.IsNotFound, func(v string) bool { return v == "" })(ctx)
-		},
-		func() (possible, error) {
-			return outcome(c.Delete().Name(name), "", before, apierrors.IsNotFound, func(v string) bool { return v == "" })(ctx)
-		},
+// faultyHistory is what one client did, one operation after the other.
+type faultyHistory struct{ operations []porcupine.Operation }
+
+// add notes the next operation. One whose outcome is unknown has not returned when the others have.
+func (h *faultyHistory) add(call faultyCall, result faultyResult) {
+	at := int64(2 * len(h.operations))
+	operation := porcupine.Operation{Input: call, Call: at, Output: result, Return: at + 1}
+	if result.failure == "unknown" {
+		operation.Return = math.MaxInt64
 	}
-	return ways[rand.IntN(len(ways))]()
+	h.operations = append(h.operations, operation)
+}
+
+// do does the call, without the client's retries. An error is an answer that nobody may get.
+func (in faultyCall) do(ctx context.Context, c rest.Interface, name string) (faultyResult, error) {
+	object := named(name, in.value)
+	var r *rest.Request
+	switch in.kind {
+	case "create":
+		r = c.Post().Body(object)
+	case "update":
+		r = c.Put().Name(name).Body(object)
+	case "patch":
+		r = c.Patch(types.MergePatchType).Name(name).Body(fmt.Appendf(nil, `{"data":{"key":%q}}`, in.value))
+	case "delete":
+		r = c.Delete().Name(name)
+	}
+	err := r.Namespace("default").Resource("configmaps").MaxRetries(0).Do(ctx).Error()
+	switch {
+	case err == nil:
+		return faultyResult{}, nil
+	case in.kind == "create" && apierrors.IsAlreadyExists(err), in.kind != "create" && apierrors.IsNotFound(err):
+		return faultyResult{failure: "refused"}, nil
+	case isOutcomeUnknown(err):
+		return faultyResult{failure: "unknown"}, nil
+	}
+	return faultyResult{}, err
 }
 
 func named(name, value string) *corev1.ConfigMap {
 	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: map[string]string{"key": value}}
-}
-
-// outcome does a request that would make the object hold after. refusal recognizes the one error that says something about the
-// object; it is the truth only if what the object may hold has a value for which refused is true.
-func outcome(r *rest.Request, after string, before possible, refusal func(error) bool, refused func(string) bool) func(context.Context) (possible, error) {
-	return func(ctx context.Context) (possible, error) {
-		err := r.Namespace("default").Resource("configmaps").MaxRetries(0).Do(ctx).Error()
-		learned := possible{}
-		for v := range before {
-			switch {
-			case err == nil && !refused(v):
-				learned[after] = true
-			case err != nil && refusal(err) && refused(v):
-				learned[v] = true
-			case isOutcomeUnknown(err):
-				learned[v] = true
-				if !refused(v) {
-					learned[after] = true
-				}
-			}
-		}
-		if len(learned) == 0 {
-			return nil, fmt.Errorf("to write %q got %v", after, err)
-		}
-		return learned, nil
-	}
 }
 
 // isOutcomeUnknown recognizes the answers after which a write may or may not have happened.

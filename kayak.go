@@ -21,17 +21,21 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/rest"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/kayak-k8s/kayak/internal/bootstrap"
 	"github.com/kayak-k8s/kayak/internal/connect"
+	"github.com/kayak-k8s/kayak/internal/controllers/manager"
 	"github.com/kayak-k8s/kayak/internal/kind/builtin"
+	"github.com/kayak-k8s/kayak/internal/loopback"
 	"github.com/kayak-k8s/kayak/internal/runtimeconfig"
 	"github.com/kayak-k8s/kayak/internal/server"
 	"github.com/kayak-k8s/kayak/internal/state"
@@ -48,6 +52,7 @@ type Server struct {
 
 	listener net.Listener
 	material *bootstrap.Material
+	tls      *tls.Config
 	store    store.Store
 	state    *state.State
 	apis     *runtimeconfig.Config
@@ -60,11 +65,13 @@ type Server struct {
 	// background is what runs until Stop.
 	background sync.WaitGroup
 	// leave takes the server out of the endpoints of the Service "kubernetes".
-	leave    func(ctx context.Context)
-	cancel   context.CancelFunc
-	stopOnce sync.Once
-	stopErr  error
-	failed   chan error
+	leave func(ctx context.Context)
+	// stopControllers ends the controllers that run in this server.
+	stopControllers func()
+	cancel          context.CancelFunc
+	stopOnce        sync.Once
+	stopErr         error
+	failed          chan error
 }
 
 // New returns a server that is not running and has touched nothing yet.
@@ -80,7 +87,13 @@ func New(config Config) (*Server, error) {
 	if err := config.checkServiceIPs(); err != nil {
 		return nil, err
 	}
-	if err := config.Authentication.Check(); err != nil {
+	if err := config.Serving.check(); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(config.Authentication.Check(), config.Authorization.Check()); err != nil {
+		return nil, err
+	}
+	if err := manager.Check(config.Controllers); err != nil {
 		return nil, err
 	}
 	advertise, err := config.advertised()
@@ -129,16 +142,14 @@ func (s *Server) start(ctx context.Context) error {
 		return fmt.Errorf("cannot load the objects from the store: %w", err)
 	}
 	s.leave = parts.service.Close
-	for _, c := range parts.controllers {
-		if err := c.Ensure(ctx); err != nil {
-			return fmt.Errorf("cannot set up the %s: %w", c.Name(), err)
-		}
+	if err := parts.ensure(ctx); err != nil {
+		return err
 	}
-	for _, c := range parts.controllers {
+	for _, c := range slices.Concat(parts.controllers, parts.policy) {
 		s.goRun(func() { c.Run(background) })
 	}
 	close(parts.started)
-	return nil
+	return s.startControllers(background, parts)
 }
 
 func (s *Server) listen() error {
@@ -206,16 +217,34 @@ func (s *Server) prepareMaterial() (err error) {
 	if s.advertise.IsValid() {
 		options.Hosts = append(options.Hosts, s.advertise.String())
 	}
+	if options.Trust, err = s.config.Serving.trust(); err != nil {
+		return err
+	}
 	if s.config.DataDir == "" {
+		if s.config.Snapshot != nil {
+			options.From = s.config.Snapshot.material
+		}
 		s.material, err = bootstrap.Generate(options)
 	} else {
 		s.material, err = bootstrap.Prepare(options)
 	}
+	if err != nil {
+		return err
+	}
+	s.tls, err = s.tlsConfig()
 	return err
 }
 
 // checks are the parts of the server's health.
 func (s *Server) checks(started <-chan struct{}) []server.Check {
+	hook := func(context.Context) error {
+		select {
+		case <-started:
+			return nil
+		default:
+			return errors.New("not finished")
+		}
+	}
 	return []server.Check{
 		{Name: "etcd", Run: s.storeReachable},
 		{Name: "etcd-readiness", Run: s.storeReachable, ReadyOnly: true},
@@ -225,14 +254,8 @@ func (s *Server) checks(started <-chan struct{}) []server.Check {
 			}
 			return nil
 		}},
-		{Name: "poststarthook/start-system-namespaces-controller", Run: func(context.Context) error {
-			select {
-			case <-started:
-				return nil
-			default:
-				return errors.New("not finished")
-			}
-		}},
+		{Name: "poststarthook/start-system-namespaces-controller", Run: hook},
+		{Name: "poststarthook/rbac/bootstrap-roles", Run: hook},
 	}
 }
 
@@ -242,9 +265,8 @@ func (s *Server) run(ctx context.Context) {
 	if s.config.CompactionInterval > 0 {
 		s.goRun(func() { _ = compact.Run(ctx, s.store, s.config.CompactionInterval, s.log) })
 	}
-	config := &tls.Config{Certificates: []tls.Certificate{s.material.Serving.TLS()}, MinVersion: tls.VersionTLS12}
 	s.goRun(func() {
-		if err := s.http.Serve(s.listener, config); err != nil {
+		if err := s.http.Serve(s.listener, s.tls); err != nil {
 			s.failed <- err
 		}
 	})
@@ -268,6 +290,9 @@ func (s *Server) stop(ctx context.Context) error {
 		leaving, cancel := context.WithTimeout(ctx, leaveTime)
 		s.leave(leaving) // while requests are still served
 		cancel()
+	}
+	if s.stopControllers != nil {
+		s.stopControllers() // likewise
 	}
 	if s.http != nil {
 		s.catchUp(ctx)
@@ -329,13 +354,20 @@ func (s *Server) RESTConfig() *rest.Config {
 	return &rest.Config{
 		Host: s.URL(),
 		TLSClientConfig: rest.TLSClientConfig{
-			CAData: s.material.CA.CertPEM, CertData: s.material.Admin.CertPEM, KeyData: s.material.Admin.KeyPEM,
+			CAData: s.material.Authorities(), CertData: s.material.Admin.CertPEM, KeyData: s.material.Admin.KeyPEM,
+			ServerName: s.serverName(s.listener.Addr().(*net.TCPAddr).IP.String()),
 		},
 	}
 }
 
 // Kubeconfig returns the same as a kubeconfig.
-func (s *Server) Kubeconfig() *clientcmdapi.Config { return s.material.Kubeconfig(s.URL()) }
+func (s *Server) Kubeconfig() *clientcmdapi.Config {
+	config := s.material.Kubeconfig(s.URL())
+	for _, cluster := range config.Clusters {
+		cluster.TLSServerName = s.RESTConfig().ServerName
+	}
+	return config
+}
 
 // KubeconfigPath returns the file that holds it, in the data directory; empty without one.
 func (s *Server) KubeconfigPath() string {
@@ -347,3 +379,23 @@ func (s *Server) KubeconfigPath() string {
 
 // Handler returns the server as a handler, without TLS. Requests that reach it so have no client certificate.
 func (s *Server) Handler() http.Handler { return s.http }
+
+// RESTConfigFor returns a client configuration for a user with groups, with a client certificate of the server's own authority,
+// valid for a year. The server must have been started.
+func (s *Server) RESTConfigFor(name string, groups ...string) (*rest.Config, error) {
+	pair, err := s.material.CA.ClientCertificate(name, groups, clientCertificateLife)
+	if err != nil {
+		return nil, err
+	}
+	config := s.RESTConfig()
+	config.CertData, config.KeyData = pair.CertPEM, pair.KeyPEM
+	return config, nil
+}
+
+const clientCertificateLife = 365 * 24 * time.Hour
+
+// ConfigFor returns a client configuration for clients in this process that are the user, with the groups: no socket, no TLS, no
+// credentials. Whoever is a member of system:authenticated says so. The server must have been started.
+func (s *Server) ConfigFor(name string, groups ...string) *rest.Config {
+	return loopback.Config(s.http, &user.DefaultInfo{Name: name, Groups: groups})
+}

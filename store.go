@@ -25,6 +25,9 @@ func (s *Server) openStore(ctx context.Context) error {
 		})
 		return s.useStore(opened, err)
 	}
+	if snapshot := s.config.Snapshot; snapshot != nil {
+		return s.useStore(memory.From(snapshot.objects, snapshot.revision), nil)
+	}
 	return s.useStore(memory.New(), nil)
 }
 

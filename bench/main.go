@@ -6,8 +6,8 @@
 //	process.go   CPU time and memory of processes
 //	client.go    a client that reads and throws away
 //	measure.go   what one measurement is, and how it is taken
-//	load.go list.go watch.go memory.go     the scenarios, a file for each family
-//	report.go    medians and ratios, as Markdown and JSON
+//	load.go list.go watch.go memory.go write.go churn.go restart.go     the scenarios, a file for each family
+//	report.go    medians and ratios, as Markdown and JSON;  document.go: a page with a plot
 package main
 
 import (
@@ -34,6 +34,7 @@ type config struct {
 	quick                  bool
 	settle                 time.Duration
 	jsonOut, markdownOut   string
+	documentDir            string
 	keepLogs               string
 }
 
@@ -52,6 +53,7 @@ func main() {
 	flag.DurationVar(&c.settle, "settle", 10*time.Second, "how long a server is left alone before its memory is looked at")
 	flag.StringVar(&c.jsonOut, "json", "", "file to write every sample to, as JSON")
 	flag.StringVar(&c.markdownOut, "markdown", "", "file to write the table of medians to, besides standard output")
+	flag.StringVar(&c.documentDir, "document", "", "directory to write benchmarks.md and benchmarks.svg to")
 	flag.StringVar(&c.keepLogs, "logs", "", "directory to leave the servers' logs in")
 	flag.Parse()
 	if c.quick {
@@ -88,6 +90,11 @@ func run(ctx context.Context, c config) error {
 	}
 	if c.jsonOut != "" {
 		if err := r.writeJSON(c.jsonOut); err != nil {
+			return err
+		}
+	}
+	if c.documentDir != "" {
+		if err := r.writeDocument(c.documentDir, sides); err != nil {
 			return err
 		}
 	}
@@ -141,11 +148,12 @@ func runSide(ctx context.Context, c config, s side, round int, chosen []scenario
 	if err != nil {
 		return errors.Join(err, keepLogs(c.keepLogs, dir, s.name, round))
 	}
-	defer func() { err = errors.Join(err, srv.stop(), keepLogs(c.keepLogs, dir, s.name, round)) }()
 	b, err := newBench(c, srv)
 	if err != nil {
-		return err
+		return errors.Join(err, srv.stop())
 	}
+	b.start = func(ctx context.Context) (*server, error) { return s.start(ctx, dir) }
+	defer func() { err = errors.Join(err, b.server.stop(), keepLogs(c.keepLogs, dir, s.name, round)) }()
 	b.done = func(id string, m sample) {
 		fmt.Fprintf(os.Stderr, "%s  round %d/%d  %-15s %-22s %s\n", time.Now().Format(time.TimeOnly), round+1, c.rounds, s.name, id, m)
 		r.add(id, s.name, round, m)
@@ -197,6 +205,10 @@ func scenarios() []scenario {
 		{"fanout", fanOut},
 		{"nodes", nodeWatchers},
 		{"peak", peakLists},
+		{"writes", writes},
+		{"churn", churn},
+		{"idle", idleCPU},
+		{"restart", restart},
 	}
 }
 

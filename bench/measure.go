@@ -36,8 +36,11 @@ type bench struct {
 	server  *server
 	client  *client
 	done    func(id string, s sample)
-	pods    int   // that are stored
-	idlePSS int64 // before anything was stored
+	start   func(ctx context.Context) (*server, error) // starts the server again, on its data; nil when it is somebody else's
+	pods    int                                        // that are stored
+	leases  sync.Map                                   // resourceVersions of leases that were made, by name
+	written int                                        // objects that the writes have numbered so far
+	idlePSS int64                                      // before anything was stored
 }
 
 func newBench(c config, s *server) (*bench, error) {

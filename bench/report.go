@@ -16,18 +16,24 @@ type row struct {
 	figure    func(sample) float64
 	text      func(float64) string
 	target    string
+	more      bool // is better
 }
 
 func serverCPU(s sample) float64 { return s.ServerCPU }
 func p99(s sample) float64       { return s.P99 }
 func memory(s sample) float64    { return s.Memory }
+func perSecond(s sample) float64 { return s.PerSecond }
+
+func numberText(n float64) string { return fmt.Sprintf("%.0f", n) }
 
 // rows are in the order of the table. A sample without a row is only in the JSON.
 func rows() []row {
 	cpu := func(id, title, target string) row {
-		return row{id, title + ": server CPU", serverCPU, microsText, target}
+		return row{id: id, title: title + ": server CPU", figure: serverCPU, text: microsText, target: target}
 	}
-	mem := func(id, title, target string) row { return row{id, title, memory, bytesText, target} }
+	mem := func(id, title, target string) row {
+		return row{id: id, title: title, figure: memory, text: bytesText, target: target}
+	}
 	return []row{
 		cpu("list-json", "LIST of all pods, JSON", "1/12"),
 		cpu("list-gzip", "LIST, gzip", "1/40"),
@@ -42,7 +48,7 @@ func rows() []row {
 		cpu("watch-list-first", "the first watch-list", ""),
 		cpu("fan-out", "one event to one of all watchers", "1/6"),
 		cpu("status-to-node", "pod status patch, to the right spec.nodeName watcher", "1/5"),
-		{"list-quiet", "LIST of a quiet kind, another written 50 times/s: p99", p99, microsText, "5 ms"},
+		{id: "list-quiet", title: "LIST of a quiet kind, another written 50 times/s: p99", figure: p99, text: microsText, target: "5 ms"},
 		mem("memory-per-pod", "memory per stored pod, PSS", "1/6"),
 		mem("memory-per-watcher", "memory per watcher, PSS", "1/2"),
 		mem("peak-json", "4 LISTs at a time, JSON: peak extra memory, RSS", "20 MB at 50,000"),
@@ -51,9 +57,24 @@ func rows() []row {
 		cpu("peak-table-cpu", "4 LISTs at a time, Table", ""),
 		mem("memory-idle", "idle memory, PSS", "1/3"),
 		mem("memory-after-lists", "memory after the lists, PSS", ""),
-		cpu("create-pod", "create of a pod, 16 at a time", "1/4"),
-		cpu("get-pod", "GET of a pod, 16 at a time", "1/4"),
+		cpu("create-small-pod", "create of a 3 KB pod, 16 at a time", "1/4"),
+		{id: "create-small-pod-64", title: "create of a 3 KB pod, 64 at a time: per second", figure: perSecond, text: numberText, target: "4 times", more: true},
+		cpu("create-pod", "create of a 7 KB pod, 16 at a time", ""),
+		cpu("patch-pod-status", "pod status patch, 16 at a time", "1/5"),
+		cpu("delete-pod", "pod delete, 16 at a time", "1/4"),
+		cpu("create-configmap", "ConfigMap create, 16 at a time", "1/4"),
+		cpu("update-configmap", "ConfigMap update, 16 at a time", ""),
+		cpu("renew-lease", "lease renewal (PUT), 16 at a time", "1/4"),
+		cpu("apply-create", "server-side apply that creates a Deployment", "1/3"),
+		cpu("apply-update", "server-side apply that changes a Deployment", "1/3"),
+		cpu("get-pod", "GET of a pod, JSON, 16 at a time", "1/4"),
+		cpu("churn", "mixed churn, 32 clients", "1/4"),
+		{id: "churn", title: "mixed churn, 32 clients: p99", figure: p99, text: microsText, target: "lower"},
+		{id: "cold-start", title: "cold start to /readyz", figure: p99, text: microsText, target: "1/12"},
 		cpu("cold-start", "cold start", "1/8"),
+		{id: "restart", title: "restart with all objects, to /readyz", figure: p99, text: microsText, target: "1/6"},
+		{id: "stop", title: "stop with 20 watches open", figure: p99, text: microsText, target: "1 s"},
+		cpu("idle-cpu", "one second of doing nothing", "1/3"),
 	}
 }
 

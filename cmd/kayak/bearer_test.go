@@ -1,7 +1,9 @@
 package main
 
 import (
+	"encoding/base64"
 	"errors"
+	"os"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -15,4 +17,16 @@ func cmdBearer(ts *testscript.TestScript, _ []string) error {
 	}
 	ts.Setenv("BEARER", "Authorization: Bearer "+token)
 	return nil
+}
+
+// cmdDecode turns what kubeconfigs have inside into files, which curl wants.
+func cmdDecode(ts *testscript.TestScript, args []string) error {
+	if len(args) != 1 {
+		return errors.New("usage: decode FILE")
+	}
+	data, err := base64.StdEncoding.DecodeString(strings.TrimSpace(ts.ReadFile("stdout")))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(ts.MkAbs(args[0]), data, 0o600)
 }

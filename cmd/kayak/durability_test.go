@@ -23,12 +23,15 @@ import (
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 )
 
+// noControllers leaves the objects to the test.
+const noControllers = "--controllers="
+
 // Every write that was acknowledged before kill -9 is there after it, unchanged, and nothing is there in half.
 func TestAcknowledgedWritesSurviveKill(t *testing.T) {
 	t.Parallel()
 	const writers, most = 16, 1000
 	dir := t.TempDir()
-	p := serve(t, dir)
+	p := serve(t, dir, noControllers)
 	maps := p.client(t).CoreV1().ConfigMaps("default")
 
 	var mu sync.Mutex // guards acknowledged
@@ -58,7 +61,7 @@ func TestAcknowledgedWritesSurviveKill(t *testing.T) {
 	cancel()
 	wg.Wait()
 
-	p = serve(t, dir)
+	p = serve(t, dir, noControllers)
 	list, err := p.client(t).CoreV1().ConfigMaps("default").List(deadline(t), metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +90,7 @@ func TestEveryWaySurvivesKill(t *testing.T) {
 	t.Parallel()
 	const writers, most = 8, 400
 	dir := t.TempDir()
-	p := serve(t, dir)
+	p := serve(t, dir, noControllers)
 	maps := p.client(t).CoreV1().ConfigMaps("default")
 	var acknowledged atomic.Int64
 	killAt := most/2 + rand.Int64N(most/2)
@@ -115,7 +118,7 @@ func TestEveryWaySurvivesKill(t *testing.T) {
 	cancel()
 	wg.Wait()
 
-	p = serve(t, dir)
+	p = serve(t, dir, noControllers)
 	maps = p.client(t).CoreV1().ConfigMaps("default")
 	for w := range writers {
 		got, err := maps.Get(deadline(t), fmt.Sprintf("w%d", w), metav1.GetOptions{})
@@ -169,7 +172,7 @@ func bigConfigMap(name string) *corev1.ConfigMap {
 // What is in the embedded etcd has upstream's keys and form, and can be looked at through the socket in the data directory.
 func TestEtcdHoldsUpstreamsForm(t *testing.T) {
 	t.Parallel()
-	p := serve(t, t.TempDir())
+	p := serve(t, t.TempDir(), noControllers)
 	c := p.client(t)
 	ctx := deadline(t)
 	if _, err := c.CoreV1().ConfigMaps("default").Create(ctx, bigConfigMap("a"), metav1.CreateOptions{}); err != nil {

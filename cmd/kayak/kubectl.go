@@ -14,6 +14,7 @@ import (
 	"k8s.io/kubectl/pkg/cmd/util"
 
 	"github.com/kayak-k8s/kayak/internal/bootstrap"
+	_ "github.com/kayak-k8s/kayak/internal/translations" // before kubectl asks for them
 	"github.com/kayak-k8s/kayak/internal/version"
 )
 

@@ -4,15 +4,17 @@
 //	kayak kubectl     real kubectl, for the server on this machine unless told otherwise
 //	kayak kubeconfig  issue credentials for the server on this machine
 //	kayak version     print the versions
+//	kayak envtest-assets  make kube-apiserver, etcd and kubectl out of kayak, for envtest
 //
-// Each command explains itself with --help. Under the name kube-apiserver, of a copy or a link, it is kayak serve with
-// kube-apiserver's defaults: beta APIs are off.
+// Each command explains itself with --help. The name that it is started under, of a copy or a link, changes what it is:
+// kube-apiserver takes kube-apiserver's flags, with its defaults; etcd is an etcd of one member; kubectl is real kubectl.
 package main
 
 import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,22 +22,33 @@ import (
 )
 
 func main() {
-	if err := newCommand(filepath.Base(os.Args[0])).Execute(); err != nil {
+	name := strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe")
+	switch name {
+	case etcdName:
+		runEtcd()
+		return
+	case kubectlName:
+		useLocalServer()
+		runKubectl()
+		return
+	}
+	if err := newCommand(name).Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "Error:", err)
 		os.Exit(1)
 	}
 }
 
-// apiserverName is the name under which the program behaves as upstream's.
-const apiserverName = "kube-apiserver"
+// The names under which the program behaves as others.
+const (
+	apiserverName = "kube-apiserver"
+	etcdName      = "etcd"
+	kubectlName   = "kubectl"
+)
 
 // newCommand returns the command for the name that the program was started under.
 func newCommand(name string) *cobra.Command {
 	if name == apiserverName {
-		command := newServeCommand(kayak.Config{})
-		command.Use = apiserverName
-		command.SilenceUsage, command.SilenceErrors = true, true
-		return command
+		return newAPIServerCommand()
 	}
 	root := &cobra.Command{
 		Use:           "kayak",
@@ -46,6 +59,7 @@ func newCommand(name string) *cobra.Command {
 			HiddenDefaultCmd: true,
 		},
 	}
-	root.AddCommand(newServeCommand(kayak.Config{BetaAPIs: true}), newKubectlCommand(), newKubeconfigCommand(), newVersionCommand())
+	root.AddCommand(newServeCommand(kayak.Config{BetaAPIs: true}), newKubectlCommand(), newKubeconfigCommand(), newVersionCommand(),
+		newEnvtestAssetsCommand())
 	return root
 }

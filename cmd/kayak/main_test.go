@@ -28,7 +28,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"kayak":          main,
 		"kube-apiserver": main,
-		"kubectl":        runKubectl,
+		"etcd":           main,
+		"kubectl":        main,
 	})
 }
 

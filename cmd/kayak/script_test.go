@@ -26,7 +26,8 @@ import (
 // of testscript (go doc github.com/rogpeppe/go-internal/testscript), with these commands more:
 //
 //	kayak, kubectl ARGS...  the programs
-//	serve [FLAGS...]        start "kayak serve" on a free port, with its data in $WORK/data unless FLAGS name a directory.
+//	serve [FLAGS...]        start "kayak serve" on a free port, with its data in $WORK/data unless FLAGS name a directory; or
+//	                        kube-apiserver, when that is the first of FLAGS, without a data directory if they name an etcd.
 //	                        Its greeting is stdout; KUBECONFIG becomes what the greeting says, URL the server's
 //	                        address, and PORT its port
 //	stop-server             end it with SIGTERM. That must succeed, and what the server said on stderr is stderr. The end of a
@@ -35,6 +36,7 @@ import (
 //	fetch URL               GET without credentials, trusting $WORK/data/ca.crt: the whole answer is stdout
 //	curl ...                a little of the program of that name (curl_test.go)
 //	bearer                  BEARER becomes the Authorization header with the token that is in stdout
+//	decode FILE             write what is in stdout, in base64, to the file
 //	await FILE REGEXP [VAR] wait until the file, which something in the background writes, matches; VAR becomes the first group
 //	transcript FILE         run the kubectl commands in the file, which must say what they said to kube-apiserver
 //	modes PATH...           the modes of files and directories, as in "0600 data/ca.key", are stdout
@@ -67,6 +69,7 @@ func TestScripts(t *testing.T) {
 			"kill-server": positive(cmdKillServer),
 			"curl":        cmdCurl,
 			"bearer":      positive(cmdBearer),
+			"decode":      positive(cmdDecode),
 			"fetch":       positive(cmdFetch),
 			"await":       positive(cmdAwait),
 			"modes":       positive(cmdModes),
@@ -117,7 +120,10 @@ func cmdServe(ts *testscript.TestScript, args []string) error {
 	if len(args) > 0 && args[0] == apiserverName {
 		name, first, args = apiserverName, first[1:], args[1:]
 	}
-	if !slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--data-dir") }) {
+	own := func(arg string) bool {
+		return strings.HasPrefix(arg, "--data-dir") || name == apiserverName && strings.HasPrefix(arg, "--etcd-servers=")
+	}
+	if !slices.ContainsFunc(args, own) {
 		args = append([]string{"--data-dir", ts.MkAbs("data")}, args...)
 	}
 	p := &process{Cmd: exec.Command(name, append(first, args...)...)}

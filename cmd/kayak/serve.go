@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ import (
 	"github.com/kayak-k8s/kayak/internal/bootstrap"
 	"github.com/kayak-k8s/kayak/internal/memory"
 	"github.com/kayak-k8s/kayak/internal/trim"
+	"github.com/kayak-k8s/kayak/internal/upstreamflags"
 )
 
 // serveOptions are the flags of kayak serve. Names are kube-apiserver's, or etcd's, wherever one of them has the flag.
@@ -37,12 +39,24 @@ type serveOptions struct {
 	history       resource.QuantityValue
 	logFile       string
 	logsHandler   bool
+	serving       servingFlags
+	gates         featureGates
+	// rest are flags of kube-apiserver that have no effect.
+	rest *upstreamflags.Rest
+	// upstream says that the program is to be a kube-apiserver.
+	upstream bool
 }
 
 // newServeCommand returns the command that runs a server; what no flag says is as in defaults.
 func newServeCommand(defaults kayak.Config) *cobra.Command {
 	defaults.RuntimeConfig = map[string]string{}
-	o := &serveOptions{config: defaults}
+	if defaults.Controllers == nil {
+		defaults.Controllers = []string{"*"}
+	}
+	return (&serveOptions{config: defaults}).command()
+}
+
+func (o *serveOptions) command() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "serve",
 		Short: "Run a Kubernetes API server",
@@ -65,7 +79,7 @@ func (o *serveOptions) addFlags(flags *pflag.FlagSet) {
 		"(default $XDG_DATA_HOME/kayak, /var/lib/kayak as root)")
 	flags.StringVar(&o.kubeconfigOut, "kubeconfig-out", "", "File to write the administrator's kubeconfig to as well. "+
 		"What is in it already is kept, the way kubectl config would.")
-	flags.StringVar(&c.BindAddress, "bind-address", "127.0.0.1", "The IP address on which to listen for the --secure-port port.")
+	flags.StringVar(&c.BindAddress, "bind-address", cmp.Or(c.BindAddress, "127.0.0.1"), "The IP address on which to listen for the --secure-port port.")
 	flags.IntVar(&c.Port, "secure-port", 6443, "The port on which to serve HTTPS; 0 takes a free one.")
 
 	flags.StringVar(&c.AdvertiseAddress, "advertise-address", "", "The IP address on which to advertise the apiserver to members "+
@@ -92,7 +106,10 @@ func (o *serveOptions) addFlags(flags *pflag.FlagSet) {
 	c.ServiceNodePortRange = utilnet.PortRange{Base: 30000, Size: 2768}
 	flags.Var(&c.ServiceNodePortRange, "service-node-port-range", "A port range to reserve for services with NodePort visibility. "+
 		"This must not overlap with the ephemeral port range on nodes. Example: '30000-32767'. Inclusive at both ends of the range.")
+	o.serving.add(flags, &c.Serving)
 	addAuthenticationFlags(flags, &c.Authentication)
+	addAuthorizationFlags(flags, &c.Authorization)
+	flags.StringSliceVar(&c.Controllers, "controllers", c.Controllers, controllersUsage())
 	k := &c.Kubelet
 	flags.StringVar(&k.CertFile, "kubelet-client-certificate", "", "Path to a client cert file for TLS.")
 	flags.StringVar(&k.KeyFile, "kubelet-client-key", "", "Path to a client key file for TLS.")
@@ -125,6 +142,10 @@ func (o *serveOptions) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.logFile, "log-file", "", "File to write the log to as well; it is appended to.")
 	flags.BoolVar(&o.logsHandler, "enable-logs-handler", false, "If true, serve the directory of --log-file at /logs/.")
 	flags.IntVarP(&o.verbosity, "v", "v", 0, "Number for the log level verbosity: 0 warnings and errors, 2 information, 4 and more debugging.")
+	flags.Var(&o.gates, "feature-gates", "Comma-separated list of component:key=value pairs that describe feature gates for "+
+		"alpha/experimental features of the kinds, as kube-apiserver has them. If the component is not specified, defaults to \"kube\".")
+	o.rest = upstreamflags.AddRest(flags)
+	flags.SetNormalizeFunc(cliflag.WordSepNormalizeFunc)
 	cobra.OnInitialize(func() { c.MinRequestTimeout = time.Duration(*minimum) * time.Second })
 }
 
@@ -160,6 +181,7 @@ func (o *serveOptions) run(ctx context.Context, out, errOut io.Writer) error {
 	}
 	trim.Program()
 	trim.WhenIdle()
+	defer memory.Floor(heapFloor)()
 	select {
 	case <-signals:
 	case err := <-server.Failed():
@@ -171,6 +193,9 @@ func (o *serveOptions) run(ctx context.Context, out, errOut io.Writer) error {
 	}()
 	return stop(server)
 }
+
+// heapFloor is what the garbage collector is told that the heap has in any case. It saves a good part of a write's CPU time.
+const heapFloor = 24 << 20
 
 // stopTimeout is how long requests under way have to finish.
 const stopTimeout = 800 * time.Millisecond
@@ -187,7 +212,10 @@ func stop(server *kayak.Server) error {
 
 func (o *serveOptions) complete(errOut io.Writer) error {
 	c := &o.config
-	if c.DataDir == "" {
+	if o.upstream && c.DataDir == "" && len(c.Etcd.Servers) == 0 {
+		return errors.New("--etcd-servers must be specified")
+	}
+	if c.DataDir == "" && !o.upstream {
 		dir, err := bootstrap.DefaultDataDir()
 		if err != nil {
 			return err
@@ -216,6 +244,8 @@ func (o *serveOptions) complete(errOut io.Writer) error {
 	c.HistoryBytes = o.history.Value()
 	none(&c.CompactionInterval)
 	none(&c.Authentication.Webhook.CacheTTL)
+	none(&c.Authorization.Webhook.CacheAuthorizedTTL)
+	none(&c.Authorization.Webhook.CacheUnauthorizedTTL)
 	none(&c.MaxRequestsInflight)
 	none(&c.MaxMutatingRequestsInflight)
 	level := slog.LevelWarn
@@ -228,8 +258,14 @@ func (o *serveOptions) complete(errOut io.Writer) error {
 	if err := o.openLog(&errOut); err != nil {
 		return err
 	}
+	if err := errors.Join(o.serving.apply(&c.Serving), o.gates.apply()); err != nil {
+		return err
+	}
 	c.Logger = slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: level}))
 	useLogger(c.Logger)
+	for _, name := range o.rest.Given() {
+		c.Logger.Warn("a flag of kube-apiserver that has no effect here", "flag", "--"+name)
+	}
 	return nil
 }
 
@@ -274,6 +310,9 @@ func (p *prefixes) String() string {
 
 func (p *prefixes) Set(value string) error {
 	*p = nil
+	if value == "" {
+		return nil // the default
+	}
 	for i, text := range strings.Split(value, ",") {
 		prefix, err := netip.ParsePrefix(strings.TrimSpace(text))
 		if err != nil {
@@ -293,6 +332,10 @@ func none[T int | time.Duration](value *T) {
 
 // greet tells a person what to do next.
 func (o *serveOptions) greet(out io.Writer, server *kayak.Server, took time.Duration) error {
+	if o.upstream && o.config.DataDir == "" && o.kubeconfigOut == "" {
+		_, err := fmt.Fprintf(out, "kayak is ready at %s (took %d ms).\n", server.URL(), took.Milliseconds())
+		return err
+	}
 	path := server.KubeconfigPath()
 	if o.kubeconfigOut != "" {
 		if err := bootstrap.MergeKubeconfig(o.kubeconfigOut, server.Kubeconfig()); err != nil {
@@ -302,7 +345,11 @@ func (o *serveOptions) greet(out io.Writer, server *kayak.Server, took time.Dura
 	}
 	fmt.Fprintf(out, "kayak is ready at %s (took %d ms).\n\n", server.URL(), took.Milliseconds())
 	fmt.Fprintf(out, "    export KUBECONFIG=%s\n    kubectl get namespaces\n\n", shellQuoted(path))
-	fmt.Fprintf(out, "Stop it with Ctrl-C; it keeps its data in %s.\n", o.config.DataDir)
+	kept := o.config.DataDir
+	if kept == "" {
+		kept = strings.Join(o.config.Etcd.Servers, ",")
+	}
+	fmt.Fprintf(out, "Stop it with Ctrl-C; it keeps its data in %s.\n", kept)
 	return nil
 }
 

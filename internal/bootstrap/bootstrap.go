@@ -63,6 +63,10 @@ type Options struct {
 	// Hosts are more names and addresses for the serving certificate, such as the bind and the advertise address. The
 	// unspecified addresses 0.0.0.0 and :: are left out, since nobody connects to them.
 	Hosts []string
+	// Trust are certificates in PEM that clients need beside the CA's, for a serving certificate of other origin.
+	Trust []byte
+	// From, unless it is nil, is material that Generate takes over, as far as it suits the other options.
+	From *Material
 	// Logger hears which files were written and why, and of files that others can read. Nil means nobody listens.
 	Logger *slog.Logger
 
@@ -95,6 +99,9 @@ type Material struct {
 	ServiceAccountKey       crypto.Signer
 	ServiceAccountKeyPEM    []byte
 	ServiceAccountPublicPEM []byte
+
+	// Trust is what clients have to trust beside CA; see Options.
+	Trust []byte
 
 	// Dir is the absolute path of the data directory; empty when the material is in memory only.
 	Dir string
@@ -144,6 +151,14 @@ func Generate(opts Options) (*Material, error) {
 	if err != nil {
 		return nil, err
 	}
+	if m := opts.From; m != nil {
+		p.have = map[string][]byte{
+			authorityID.key: m.CA.KeyPEM, authorityID.public: m.CA.CertPEM,
+			servingID.key: m.Serving.KeyPEM, servingID.public: m.Serving.CertPEM,
+			adminID.key: m.Admin.KeyPEM, adminID.public: m.Admin.CertPEM,
+			serviceAccountID.key: m.ServiceAccountKeyPEM, serviceAccountID.public: m.ServiceAccountPublicPEM,
+		}
+	}
 	return p.material()
 }
 
@@ -152,6 +167,7 @@ func Generate(opts Options) (*Material, error) {
 type plan struct {
 	dir    string
 	server string
+	trust  []byte
 	hosts  []string
 	now    time.Time
 	log    *slog.Logger
@@ -168,7 +184,7 @@ type write struct {
 }
 
 func newPlan(opts Options) (*plan, error) {
-	p := &plan{dir: opts.Dir, server: opts.Server, now: time.Now(), log: opts.Logger}
+	p := &plan{dir: opts.Dir, server: opts.Server, trust: opts.Trust, now: time.Now(), log: opts.Logger}
 	if opts.now != nil {
 		p.now = opts.now()
 	}
@@ -199,7 +215,7 @@ func newPlan(opts Options) (*plan, error) {
 
 // material reads or makes each part, in the order in which they need each other.
 func (p *plan) material() (*Material, error) {
-	m := &Material{Dir: p.dir}
+	m := &Material{Dir: p.dir, Trust: p.trust}
 	var err error
 	if m.CA, err = p.authority(); err != nil {
 		return nil, err

@@ -25,12 +25,15 @@ const (
 // can be copied to another machine; it grants everything, and must be kept as safe as the key.
 func (m *Material) Kubeconfig(server string) *clientcmdapi.Config {
 	c := clientcmdapi.NewConfig()
-	c.Clusters[ClusterName] = &clientcmdapi.Cluster{Server: server, CertificateAuthorityData: m.CA.CertPEM}
+	c.Clusters[ClusterName] = &clientcmdapi.Cluster{Server: server, CertificateAuthorityData: m.Authorities()}
 	c.AuthInfos[UserName] = &clientcmdapi.AuthInfo{ClientCertificateData: m.Admin.CertPEM, ClientKeyData: m.Admin.KeyPEM}
 	c.Contexts[ContextName] = &clientcmdapi.Context{Cluster: ClusterName, AuthInfo: UserName}
 	c.CurrentContext = ContextName
 	return c
 }
+
+// Authorities returns, in PEM, what a client has to trust in order to trust the server.
+func (m *Material) Authorities() []byte { return bytes.Join([][]byte{m.CA.CertPEM, m.Trust}, nil) }
 
 // kubeconfig plans to write admin.kubeconfig unless what is there already says the same.
 func (p *plan) kubeconfig(ours *clientcmdapi.Config) error {

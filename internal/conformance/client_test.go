@@ -55,6 +55,7 @@ func samples(t *testing.T, namespace string) map[string]sample {
 func startServer(t *testing.T, config kayak.Config) *client {
 	t.Helper()
 	config.RuntimeConfig = map[string]string{"api/all": "true"}
+	config.Controllers = []string{} // a test has the objects to itself
 	server, err := kayak.New(config)
 	if err != nil {
 		t.Fatal(err)

@@ -31,7 +31,7 @@ type cluster struct {
 	table *kind.Table
 }
 
-func newCluster(t *testing.T) *cluster {
+func newCluster(t testing.TB) *cluster {
 	t.Helper()
 	kinds, err := builtin.Kinds(builtin.Options{})
 	if err != nil {
@@ -43,7 +43,7 @@ func newCluster(t *testing.T) *cluster {
 }
 
 // server adds a server.
-func (c *cluster) server(t *testing.T) *verb.API {
+func (c *cluster) server(t testing.TB) *verb.API {
 	t.Helper()
 	var families []state.Family
 	seen := map[string]bool{}
@@ -128,7 +128,7 @@ func (c *cluster) all(a *verb.API) []controller {
 	}
 }
 
-func ensure(t *testing.T, list ...controller) {
+func ensure(t testing.TB, list ...controller) {
 	t.Helper()
 	for _, c := range list {
 		if err := c.Ensure(t.Context()); err != nil {

@@ -73,7 +73,7 @@ func write(t *testing.T, path string, f *file) {
 
 // replay sends the requests to kayak and compares.
 func (f *file) replay(t *testing.T, name string) {
-	server, err := kayak.New(kayak.Config{HistoryBytes: f.historyBytes()})
+	server, err := kayak.New(kayak.Config{HistoryBytes: f.historyBytes(), Controllers: []string{}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
 	"github.com/kayak-k8s/kayak/internal/request"
@@ -12,15 +13,26 @@ import (
 // authorize asks whether the user may do what the request asks for. An error of an authorizer that allows does not matter.
 func (s *Server) authorize(x *exchange) error {
 	attributes := x.attributes()
-	decision, reason, err := s.options.Authorizer.Authorize(x.r.Context(), attributes)
+	ctx := x.r.Context()
+	decision, reason, err := s.options.Authorizer.Authorize(ctx, attributes)
 	switch {
 	case decision == authorizer.DecisionAllow:
+		audit.AddAuditAnnotations(ctx, decisionAnnotation, "allow", reasonAnnotation, reason)
 		return nil
 	case err != nil:
+		audit.AddAuditAnnotation(ctx, reasonAnnotation, "internal error")
 		return apierrors.NewInternalError(err)
 	}
+	audit.AddAuditAnnotations(ctx, decisionAnnotation, "forbid", reasonAnnotation, reason)
+	s.log.Debug("Forbidden", "URI", x.r.URL.RequestURI(), "reason", reason, "audit-ID", x.auditID)
 	return request.Forbidden(attributes, reason)
 }
+
+// The annotations of audit events that tell of the decision (apiserver/pkg/endpoints/filters/authorization.go).
+const (
+	decisionAnnotation = "authorization.k8s.io/decision"
+	reasonAnnotation   = "authorization.k8s.io/reason"
+)
 
 func (x *exchange) attributes() *authorizer.AttributesRecord {
 	info := x.info

@@ -50,7 +50,7 @@ func (s *Server) stages() []stage {
 		{"impersonate", s.impersonate},   // on whose behalf: needs permission         impersonate.go
 		{"flow control", s.flowControl},  // when: too many at a time is 429           flow.go
 		{"authorize", s.authorize},       // whether the user may: otherwise 403       authorize.go
-		{"verb", s.verb},                 // do it                                     route.go
+		{"verb", s.last()},               // do it                                     route.go, middleware.go
 	}
 }
 
@@ -62,13 +62,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.active.group.Add(1)
 	defer func() {
 		defer s.active.group.Done()
+		defer func() { // also when the panic goes on, to break the connection off
+			for i := len(x.release) - 1; i >= 0; i-- {
+				x.release[i]()
+			}
+			s.observe(x)
+		}()
 		if cause := recover(); cause != nil {
 			s.recovered(x, cause)
 		}
-		for i := len(x.release) - 1; i >= 0; i-- {
-			x.release[i]()
-		}
-		s.observe(x)
 	}()
 	s.run(x)
 }

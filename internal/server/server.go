@@ -13,6 +13,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -51,6 +52,8 @@ type Options struct {
 	// Refuse, unless it is nil, adds to the headers of the answer to a client that is refused.
 	Refuse     func(http.Header)
 	Authorizer authorizer.UnconditionalAuthorizer
+	// Middleware, unless it is nil, is put around the last stage of the pipeline.
+	Middleware func(http.Handler) http.Handler
 	// Checks are the parts of the server's health.
 	Checks []Check
 	// Metrics are served at /metrics.
@@ -61,6 +64,9 @@ type Options struct {
 	RequestTimeout time.Duration
 	// Documents are served as they are, by path.
 	Documents map[string]authn.Document
+	// NoHTTP2 serves HTTP/1.1 only; MaxStreams bounds the requests at a time on an HTTP/2 connection, 0 means 100.
+	NoHTTP2    bool
+	MaxStreams int
 	// Stopping is closed by Shutdown; it must be the one that API knows.
 	Stopping chan struct{}
 	// Logs is a directory to serve at /logs/, or nil.
@@ -80,6 +86,7 @@ type Server struct {
 	mutating      seats
 	active        active
 	taken         taken
+	busy          busy
 	http          *http.Server
 	stopOnce      sync.Once
 }
@@ -105,8 +112,9 @@ func New(options Options) *Server {
 		IdleTimeout:       90 * time.Second,
 		MaxHeaderBytes:    1 << 20,
 		ErrorLog:          log.New(connectionLog{options.Logger}, "", 0),
+		ConnState:         s.busy.note,
 		ConnContext:       func(ctx context.Context, _ net.Conn) context.Context { return authn.WithConnection(ctx) },
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 100, MaxReadFrameSize: 256 << 10},
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: cmp.Or(options.MaxStreams, 100), MaxReadFrameSize: 256 << 10},
 	}
 	return s
 }
@@ -118,6 +126,9 @@ func (s *Server) Paths() []string { return append(s.paths.names(), s.options.Ope
 func (s *Server) Serve(listener net.Listener, config *tls.Config) error {
 	config = config.Clone()
 	config.NextProtos = []string{"h2", "http/1.1"}
+	if s.options.NoHTTP2 {
+		config.NextProtos = config.NextProtos[1:]
+	}
 	config.ClientAuth = tls.RequestClientCert // asked for, not required; authn verifies it
 	if config.MinVersion == 0 {
 		config.MinVersion = tls.VersionTLS12
@@ -130,9 +141,6 @@ func (s *Server) Serve(listener net.Listener, config *tls.Config) error {
 	return err
 }
 
-// lingering is how long connections get to carry their last bytes away once no request is under way.
-const lingering = 100 * time.Millisecond
-
 // Shutdown stops serving: no new connections, watches end, and every request under way is finished, for as long as ctx allows.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stopOnce.Do(func() { close(s.options.Stopping) })
@@ -141,10 +149,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	go func() { done <- s.http.Shutdown(ctx) }()
 	err := s.active.wait(ctx)
 	// net/http waits a second for every HTTP/2 client to hang up by itself; what had to be said has been said.
-	select {
-	case <-done:
-	case <-time.After(lingering):
-	}
+	s.busy.drain(done)
 	return errors.Join(err, s.http.Close())
 }
 

@@ -124,6 +124,7 @@ func (s *State) publish(revision int64) {
 		s.writing.stale[i] = nil
 	}
 	s.writing.stale = s.writing.stale[:0]
+	s.writing.commits.wake.send()
 	s.waiters.reached(revision)
 }
 

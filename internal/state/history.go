@@ -123,3 +123,16 @@ func (s *State) eachLog(e *Event, fn func(*log[Event])) {
 		f.eachLog(e, fn)
 	}
 }
+
+// DropHistory drops the history up to a revision, as far as it has been applied: what was before cannot be read or watched any
+// more, and cursors that have not come as far are expired.
+func (s *State) DropHistory(revision int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for commits := s.writing.commits; commits.len() > 1; {
+		if next := commits.at(commits.first.Load() + 1); next == nil || next.revision > revision {
+			return
+		}
+		s.trim()
+	}
+}

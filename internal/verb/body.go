@@ -17,10 +17,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	jsonserializer "k8s.io/apimachinery/pkg/runtime/serializer/json"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/warning"
 
+	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/wire"
 )
 
@@ -38,17 +40,21 @@ func (c *Call) readBody(ctx context.Context) ([]byte, error) {
 	if r.ContentLength > maxBody {
 		return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", maxBody))
 	}
-	data, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	var body bytes.Buffer
+	if r.ContentLength > 0 { // what is large must arrive before it gets its room
+		body.Grow(int(min(r.ContentLength, 64<<10)) + bytes.MinRead) // with room to see the end
+	}
+	_, err := body.ReadFrom(io.LimitReader(r.Body, maxBody+1))
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil, apierrors.NewTimeoutError("request did not complete within the allotted timeout", 0)
 	}
 	if err != nil {
 		return nil, apierrors.NewBadRequest(err.Error())
 	}
-	if len(data) > maxBody {
+	if body.Len() > maxBody {
 		return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", maxBody))
 	}
-	return data, nil
+	return body.Bytes(), nil
 }
 
 // serializer returns the resource's serializer for a media type; with strictness on, it reports unknown and duplicate fields.
@@ -87,8 +93,11 @@ func (c *Call) decodeBody(ctx context.Context, media wire.Media, body []byte, fi
 	if err := checkQuantities(face, media, body); err != nil {
 		return nil, c.decodeError(err, &gvk, body)
 	}
-	empty := face.New()
-	obj, got, err := face.Codec.Serializer.DecoderToVersion(serializer, face.Codec.Hub).Decode(body, &gvk, empty)
+	obj, got, err := decodeAs(face, c.quick(media, fieldValidation, serializer), body)
+	if err != nil {
+		// Errors are upstream's to word, and to find.
+		obj, got, err = decodeAs(face, serializer, body)
+	}
 	if err != nil {
 		strictErr, ok := runtime.AsStrictDecodingError(err)
 		if !ok || obj == nil || !warns(fieldValidation) {
@@ -101,6 +110,22 @@ func (c *Call) decodeBody(ctx context.Context, media wire.Media, body []byte, fi
 			"the API version in the data (%s) does not match the expected API version (%s)", got.GroupVersion(), gvk.GroupVersion()))
 	}
 	return obj, nil
+}
+
+// decodeAs decodes a body into an object of the hub version.
+func decodeAs(face *kind.Resource, serializer runtime.Serializer, body []byte) (runtime.Object, *schema.GroupVersionKind, error) {
+	gvk := face.GVK()
+	return face.Codec.Serializer.DecoderToVersion(serializer, face.Codec.Hub).Decode(body, &gvk, face.New())
+}
+
+// quick returns a serializer that gives the same as the one it stands for, sooner, where there is no error.
+func (c *Call) quick(media wire.Media, fieldValidation string, serializer runtime.Serializer) runtime.Serializer {
+	codec := c.face().Codec
+	if _, ok := serializer.(*jsonserializer.Serializer); !ok || media != wire.JSON {
+		return serializer
+	}
+	options := jsonserializer.SerializerOptions{Strict: strict(fieldValidation)}
+	return jsonserializer.NewSerializerWithOptions(quickMeta{}, codec.Creater, codec.Typer, options)
 }
 
 // accepts reports whether a body may be in a version: the one of the path, or what an action takes besides, as an eviction does.

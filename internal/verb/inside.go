@@ -5,6 +5,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/authentication/user"
 	genericrequest "k8s.io/apiserver/pkg/endpoints/request"
 
@@ -86,6 +87,23 @@ func (a *API) UpdateObject(ctx context.Context, r *kind.Resource, sub, namespace
 	obj, _, err := a.changeObject(ctx, c, &change{
 		next:    func(existing runtime.Object) (runtime.Object, error) { return next(existing.DeepCopyObject()) },
 		options: options,
+	})
+	return obj, err
+}
+
+// ApplyObject applies a configuration, in JSON, to an object, as the user in the context would (server-side apply). The API must
+// have Fields.
+func (a *API) ApplyObject(ctx context.Context, r *kind.Resource, namespace, name string, configuration []byte, options *metav1.PatchOptions) (runtime.Object, error) {
+	ctx, c := a.inside(ctx, "patch", r, "", namespace, name)
+	options = options.DeepCopy()
+	options.TypeMeta = optionsType("PatchOptions")
+	p := &patcher{ctx: ctx, api: a, call: c, typ: types.ApplyYAMLPatchType, body: configuration, options: options}
+	obj, _, err := a.changeObject(ctx, c, &change{
+		next: p.next, applies: true,
+		options: &metav1.UpdateOptions{
+			TypeMeta: optionsType("UpdateOptions"), DryRun: options.DryRun,
+			FieldManager: options.FieldManager, FieldValidation: options.FieldValidation,
+		},
 	})
 	return obj, err
 }

@@ -234,27 +234,21 @@ func (p *page) fill(snapshot *state.Snapshot, want *selection, kind, prefix, fro
 	}
 	term := want.term()
 	snapshot.Spans(kind, prefix, from, func(span state.Span) bool {
-		if p.count == limit {
-			more = true
-			return false
-		}
 		if want.everything() {
-			more = len(span.Records) > limit-p.count
 			p.add(span.First(limit - p.count))
-			return !more
+			return p.count < limit
 		}
 		for record := range span.Having(term) {
-			if p.count == limit {
-				more = true
-				return false
-			}
 			if want.matches(record) {
 				p.addOne(record)
+			}
+			if p.count == limit {
+				return false
 			}
 		}
 		return true
 	})
-	return more
+	return p.count == limit && snapshot.Count(prefix, p.last().Key+"\x00") > 0
 }
 
 // listSnapshot finds the snapshot that a list reads, and the key it begins at, "" for the first

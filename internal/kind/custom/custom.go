@@ -79,7 +79,7 @@ type Registry struct {
 
 	// seen is the state's revision up to which definitions are in current.
 	seen    atomic.Int64
-	current atomic.Pointer[kind.Table]
+	current atomic.Pointer[served]
 
 	mu          sync.Mutex
 	cursor      *state.Cursor
@@ -89,6 +89,12 @@ type Registry struct {
 	// changed has the names of definitions that Run has yet to look at.
 	changed map[string]bool
 	wake    chan struct{}
+}
+
+// served is a table, with a channel that is closed when there is another one.
+type served struct {
+	table    *kind.Table
+	replaced chan struct{}
 }
 
 // New returns a registry without any definition.
@@ -113,16 +119,25 @@ func (r *Registry) Connect(all, served *kind.Table) error {
 	}
 	r.kind, r.base = r.resource.Kind, served
 	r.prefix = r.kind.KeyPrefix(r.options.API.Root, "")
-	r.current.Store(served)
+	r.current.Store(newServed(served))
 	return nil
 }
+
+func newServed(table *kind.Table) *served { return &served{table, make(chan struct{})} }
 
 // Table returns all resources that are served, with those of all definitions that the state has.
 func (r *Registry) Table() *kind.Table {
 	if r.seen.Load() != r.options.API.State.Snapshot().Revision() {
 		r.takeIn()
 	}
-	return r.current.Load()
+	return r.current.Load().table
+}
+
+// Tables is Table, with a channel that is closed when there is another table, provided that Run runs.
+func (r *Registry) Tables() (*kind.Table, <-chan struct{}) {
+	r.Table()
+	current := r.current.Load()
+	return current.table, current.replaced
 }
 
 // catchUpTime bounds the question to the store before something is not found.
@@ -133,7 +148,7 @@ const catchUpTime = 2 * time.Second
 func (r *Registry) CatchUp(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, catchUpTime)
 	defer cancel()
-	before := r.current.Load()
+	before := r.current.Load().table
 	if _, err := r.options.API.State.Consistent(ctx); err != nil {
 		return false
 	}
@@ -281,7 +296,7 @@ func (r *Registry) rebuild() {
 	for _, name := range names {
 		resources = append(resources, r.definitions[name].resources...)
 	}
-	r.current.Store(r.base.With(resources...))
+	close(r.current.Swap(newServed(r.base.With(resources...))).replaced)
 }
 
 // look has Run look at a definition.

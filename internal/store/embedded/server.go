@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -19,6 +20,7 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver"
 	"go.etcd.io/etcd/server/v3/features"
 	"go.etcd.io/etcd/server/v3/storage/wal"
+	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -166,10 +168,28 @@ func stopBroken(server *etcdserver.EtcdServer) {
 	}
 }
 
-// settledPolls is how often in a row awaitReady must find that nothing is left to apply.
-const settledPolls = 5
-
 // awaitReady makes the member the leader and waits until it serves.
+func awaitReady(ctx context.Context, server *etcdserver.EtcdServer, failure *failure) error {
+	node, err := raftNode(server)
+	if err != nil {
+		return err
+	}
+	electing, stop := context.WithCancel(ctx)
+	defer stop()
+	if len(server.Cluster().Members()) == 1 {
+		go elect(electing, server, node)
+	}
+	select {
+	case <-server.ReadyNotify():
+		return nil
+	case err := <-failure.errors:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// elect lets a lone member become the leader, as soon as that is safe.
 //
 // A raft member waits for a random time before it asks to be elected, a second or so with etcd's usual ticks, lest members
 // compete. Shorter ticks would shorten that, but cost CPU for as long as the server runs. A lone member can just as well
@@ -177,34 +197,40 @@ const settledPolls = 5
 //
 // At once means: as soon as raft is through the part of its log that is known to be committed. Before that it may look for
 // entries that etcd has dropped from memory because it knows already that they are applied, and then it ends the process.
-// Raft does not show how far it is, and gets there a moment after etcd's own index; so that has to be found unchanged a few
-// times in a row. An ordinary start has a whole second for this.
-func awaitReady(ctx context.Context, server *etcdserver.EtcdServer, failure *failure) error {
+//
+// It may stay behind if raft ends in the middle of something; then so does the start.
+func elect(ctx context.Context, server *etcdserver.EtcdServer, node raft.Node) {
 	retry := time.NewTicker(2 * time.Millisecond)
 	defer retry.Stop()
 	self := uint64(server.MemberID())
-	settled, seen := 0, uint64(0)
 	for {
 		select {
-		case <-server.ReadyNotify():
-			return nil
-		case err := <-failure.errors:
-			return err
 		case <-ctx.Done():
-			return ctx.Err()
+			return
 		case <-retry.C:
 		}
-		applied := server.AppliedIndex()
-		if applied == 0 || applied != seen || applied < server.CommittedIndex() {
-			settled, seen = 0, applied
-			continue
+		status := node.Status()
+		if status.Lead != 0 {
+			return
 		}
-		settled++
-		if settled >= settledPolls && server.Lead() == 0 && len(server.Cluster().Members()) == 1 {
+		if status.Applied > 0 && status.Applied >= status.GetCommit() {
 			// An error only means that it was too early.
 			_ = server.Process(ctx, &raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), From: &self, To: &self})
 		}
 	}
+}
+
+// raftNode returns what etcd does not show of itself: how far raft is can be asked nowhere else. What the server tells is how far
+// the database is, which after a restart is ahead of raft from the beginning.
+func raftNode(server *etcdserver.EtcdServer) (raft.Node, error) {
+	if field := reflect.ValueOf(server).Elem().FieldByName("r"); field.IsValid() {
+		if field = field.FieldByName("Node"); field.IsValid() {
+			if node, ok := reflect.NewAt(field.Type(), field.Addr().UnsafePointer()).Elem().Interface().(raft.Node); ok {
+				return node, nil
+			}
+		}
+	}
+	return nil, errors.New("this version of etcd keeps raft elsewhere")
 }
 
 // failure catches what etcd regards as reason enough to end the process, while the server is being opened.

@@ -84,6 +84,17 @@ func New() *Store {
 	}
 }
 
+// From returns a store that holds what another one held at a revision, each key at the revision of its last change. It has no
+// history: changes can be watched from the next revision on.
+func From(kvs []store.KV, revision int64) *Store {
+	s := New()
+	s.revision, s.compacted = max(revision, 1), max(revision, 1)
+	for _, kv := range kvs {
+		s.keys.ReplaceOrInsert(entry{key: kv.Key, item: &item{key: kv.Key, versions: []version{{kv.Value, kv.Revision}}}})
+	}
+	return s
+}
+
 var errClosed = fmt.Errorf("%w: the store is closed", store.ErrUnavailable)
 
 // check returns the error of an operation that must not begin.

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"time"
+)
+
+// idleTime is how long an idle server's CPU time is looked at.
+const idleTime = 20 * time.Second
+
+// idleCPU measures what a server costs that nobody asks anything. The operation is a second.
+func idleCPU(ctx context.Context, b *bench) error {
+	if _, err := b.settled(ctx); err != nil {
+		return err
+	}
+	wait := idleTime
+	if b.config.quick {
+		wait = 5 * time.Second
+	}
+	before, err := b.server.processes.cpu()
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(wait):
+	}
+	after, err := b.server.processes.cpu()
+	if err != nil {
+		return err
+	}
+	b.done("idle-cpu", sample{Ops: int(wait / time.Second), ServerCPU: micros(after-before) / wait.Seconds()})
+	return nil
+}
+
+// openWatches is how many clients are connected when a server is told to stop.
+const openWatches = 20
+
+// restart measures the stop of a server with clients connected, and the start on what it has stored. The operation is one of each.
+func restart(ctx context.Context, b *bench) error {
+	if b.start == nil {
+		return nil // somebody else's server
+	}
+	watching, err := b.watch(ctx, openWatches, func(int) string { return "/api/v1/pods?labelSelector=none" })
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := b.server.stop(); err != nil {
+		return err
+	}
+	took := micros(time.Since(began))
+	watching.close()
+	b.client.close()
+	b.done("stop", sample{Ops: 1, P50: took, P99: took})
+	if b.server, err = b.start(ctx); err != nil {
+		return err
+	}
+	if b.client, err = newClient(b.server.config); err != nil {
+		return err
+	}
+	ready := micros(b.server.ready)
+	b.done("restart", sample{Ops: 1, ServerCPU: micros(b.server.readyCPU), P50: ready, P99: ready})
+	return nil
+}

@@ -1,0 +1,20 @@
+package memory
+
+import (
+	"os"
+	"runtime"
+)
+
+// Floor makes the garbage collector take the heap for larger than it is, by size bytes, until release is called. Go collects
+// when the heap has doubled; a server with a few megabytes of its own would collect after every few hundred writes, and spend a
+// sixth of its time with it.
+//
+// The bytes are never touched, so they are never resident. Where the environment says how to collect (GOGC, GOMEMLIMIT), that
+// holds, and Floor does nothing.
+func Floor(size int) (release func()) {
+	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
+		return func() {}
+	}
+	untouched := make([]byte, size)
+	return func() { runtime.KeepAlive(untouched) }
+}
