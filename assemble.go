@@ -49,6 +49,7 @@ type parts struct {
 	root        string
 	api         *verb.API
 	table       *kind.Table
+	served      *kind.Table
 	authorizer  *authorization
 	objects     *services.Server
 	allocator   *services.Allocator
@@ -122,14 +123,14 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 	}
 	p.objects.Connect(p.api, p.table)
 	// What is not served is still stored, and the server's own parts may need it.
-	served := p.table.Select(s.apis.Enabled)
-	if err := p.custom.Connect(p.table, served); err != nil {
+	p.served = p.table.Select(s.apis.Enabled)
+	if err := p.custom.Connect(p.table, p.served); err != nil {
 		return nil, err
 	}
-	documents := newDocuments(p.custom, served, s.listener.Addr().String())
+	documents := newDocuments(p.custom, p.served, s.listener.Addr().String())
 	metrics := newMetrics()
 	s.http = server.New(server.Options{
-		Kinds: served, Custom: p.custom.Table, CatchUp: p.custom.CatchUp, API: p.api,
+		Kinds: p.served, Custom: p.custom.Table, CatchUp: p.custom.CatchUp, API: p.api,
 		Discovery: documents.discovery, OpenAPI: documents.openAPI,
 		Authenticate: p.authn.chain.Authenticate, Refuse: p.authn.chain.Refuse, Authorizer: p.authorizer, Documents: p.authn.documents,
 		Middleware: s.config.Middleware, NoHTTP2: s.config.Serving.NoHTTP2, MaxStreams: s.config.Serving.MaxStreamsPerConnection,

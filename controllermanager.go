@@ -49,4 +49,4 @@ func (s *Server) elected() string {
 }
 
 // servedKinds are the kinds that clients can reach, and a channel that is closed when there are others.
-func (p *parts) servedKinds() (*kind.Table, <-chan struct{}) { return p.custom.Changing() }
+func (p *parts) servedKinds() (*kind.Table, <-chan struct{}) { return p.custom.Tables() }

@@ -23,11 +23,13 @@ func (k Kinds) resources(namespacedOnly bool) ([]*kind.Resource, []*metav1.APIRe
 	byVersion := map[string]*metav1.APIResourceList{}
 	var found []*kind.Resource
 	var lists []*metav1.APIResourceList
+	seen := map[schema.GroupResource]bool{} // a custom resource is a kind in each of its versions, the preferred first
 	for _, kd := range table.Kinds() {
 		r := table.Resource(kd.Group, kd.Versions[0], kd.Resource)
-		if r == nil || !kd.Stored() || namespacedOnly && !kd.Namespaced {
+		if r == nil || !kd.Stored() || namespacedOnly && !kd.Namespaced || seen[kd.GroupResource()] {
 			continue
 		}
+		seen[kd.GroupResource()] = true
 		version := r.Version.String()
 		list := byVersion[version]
 		if list == nil {

@@ -79,7 +79,7 @@ type Registry struct {
 
 	// seen is the state's revision up to which definitions are in current.
 	seen    atomic.Int64
-	current atomic.Pointer[kind.Table]
+	current atomic.Pointer[served]
 
 	mu          sync.Mutex
 	cursor      *state.Cursor
@@ -89,8 +89,12 @@ type Registry struct {
 	// changed has the names of definitions that Run has yet to look at.
 	changed map[string]bool
 	wake    chan struct{}
-	// others is closed when there is another table.
-	others chan struct{}
+}
+
+// served is a table, with a channel that is closed when there is another one.
+type served struct {
+	table    *kind.Table
+	replaced chan struct{}
 }
 
 // New returns a registry without any definition.
@@ -102,7 +106,7 @@ func New(options Options) (*Registry, error) {
 	return &Registry{
 		options: options, log: options.Logger, converters: converters,
 		definitions: map[string]*definition{}, families: map[string]string{}, names: reservations{},
-		changed: map[string]bool{}, wake: make(chan struct{}, 1), others: make(chan struct{}),
+		changed: map[string]bool{}, wake: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -115,25 +119,25 @@ func (r *Registry) Connect(all, served *kind.Table) error {
 	}
 	r.kind, r.base = r.resource.Kind, served
 	r.prefix = r.kind.KeyPrefix(r.options.API.Root, "")
-	r.current.Store(served)
+	r.current.Store(newServed(served))
 	return nil
 }
+
+func newServed(table *kind.Table) *served { return &served{table, make(chan struct{})} }
 
 // Table returns all resources that are served, with those of all definitions that the state has.
 func (r *Registry) Table() *kind.Table {
 	if r.seen.Load() != r.options.API.State.Snapshot().Revision() {
 		r.takeIn()
 	}
-	return r.current.Load()
+	return r.current.Load().table
 }
 
-// Changing returns Table, and a channel that is closed when there is another one. While Run runs that is soon after the definition
-// has changed.
-func (r *Registry) Changing() (*kind.Table, <-chan struct{}) {
+// Tables is Table, with a channel that is closed when there is another table, provided that Run runs.
+func (r *Registry) Tables() (*kind.Table, <-chan struct{}) {
 	r.Table()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.current.Load(), r.others
+	current := r.current.Load()
+	return current.table, current.replaced
 }
 
 // catchUpTime bounds the question to the store before something is not found.
@@ -144,7 +148,7 @@ const catchUpTime = 2 * time.Second
 func (r *Registry) CatchUp(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, catchUpTime)
 	defer cancel()
-	before := r.current.Load()
+	before := r.current.Load().table
 	if _, err := r.options.API.State.Consistent(ctx); err != nil {
 		return false
 	}
@@ -292,9 +296,7 @@ func (r *Registry) rebuild() {
 	for _, name := range names {
 		resources = append(resources, r.definitions[name].resources...)
 	}
-	r.current.Store(r.base.With(resources...))
-	close(r.others)
-	r.others = make(chan struct{})
+	close(r.current.Swap(newServed(r.base.With(resources...))).replaced)
 }
 
 // look has Run look at a definition.

@@ -237,6 +237,9 @@ func (r *Registry) addResources(d *definition) {
 			d.resources = append(d.resources, resource)
 		}
 	}
+	slices.SortFunc(d.resources, func(a, b *kind.Resource) int { // the preferred first
+		return version.CompareKubeAwareVersionStrings(b.Version.Version, a.Version.Version)
+	})
 }
 
 func (d *definition) newest() *head { return d.state.Load() }
