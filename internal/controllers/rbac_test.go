@@ -185,7 +185,7 @@ func TestRBACPolicyFields(t *testing.T) {
 
 func untimed(entries []metav1.ManagedFieldsEntry) (texts []string) {
 	for _, entry := range entries {
-		texts = append(texts, entry.Manager, string(entry.Operation), entry.APIVersion, entry.FieldsType, string(entry.FieldsV1.Raw))
+		texts = append(texts, entry.Manager, string(entry.Operation), entry.APIVersion, entry.FieldsType, entry.FieldsV1.GetRawString())
 	}
 	return texts
 }

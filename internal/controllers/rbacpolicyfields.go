@@ -69,6 +69,6 @@ func policyEntry(manager string, operation metav1.ManagedFieldsOperationType, no
 	}
 	return metav1.ManagedFieldsEntry{
 		Manager: manager, Operation: operation, APIVersion: rbacv1.SchemeGroupVersion.String(), Time: &now,
-		FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: raw},
+		FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(string(raw)),
 	}
 }

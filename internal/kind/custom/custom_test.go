@@ -31,18 +31,6 @@ type cluster struct {
 	dynamic     dynamic.Interface
 	definitions apiextensions.Interface
 	discovery   discovery.DiscoveryInterface
-	warnings    *warnings
-}
-
-// warnings collects what the server warns of.
-type warnings struct{ texts []string }
-
-func (w *warnings) HandleWarningHeader(_ int, _, text string) { w.texts = append(w.texts, text) }
-
-func (w *warnings) take() []string {
-	texts := w.texts
-	w.texts = nil
-	return texts
 }
 
 // start runs a server until the test ends.
@@ -68,9 +56,9 @@ func start(t testing.TB, config kayak.Config) *cluster {
 
 func clients(t testing.TB, server *kayak.Server) *cluster {
 	t.Helper()
-	c := &cluster{Server: server, config: server.RESTConfig(), warnings: &warnings{}}
+	c := &cluster{Server: server, config: server.RESTConfig()}
 	c.config.QPS = -1
-	c.config.WarningHandler = c.warnings
+	c.config.WarningHandler = rest.NoWarnings{}
 	c.dynamic = must(dynamic.NewForConfig(c.config))(t)
 	c.definitions = must(apiextensions.NewForConfig(c.config))(t)
 	c.discovery = must(discovery.NewDiscoveryClientForConfig(c.config))(t)
