@@ -74,6 +74,8 @@ func TestLookAlikesKeepApart(t *testing.T) {
 	names := []struct{ group, plural, kind string }{
 		{"example.com", "foos", "Foo"}, {"example.com", "foosx", "Foox"}, {"example.com.foos", "foos", "Foo"}, {"example.comx", "foos", "Foo"},
 	}
+	namespaces := c.dynamic.Resource(schema.GroupVersionResource{Version: "v1", Resource: "namespaces"})
+	must(namespaces.Create(ctx, object(t, "apiVersion: v1\nkind: Namespace\nmetadata: {name: defaultx}"), metav1.CreateOptions{}))(t)
 	for _, n := range names {
 		c.define(t, simpleDefinition(n.group, n.plural, n.kind, "Namespaced"))
 		r := c.dynamic.Resource(schema.GroupVersionResource{Group: n.group, Version: "v1", Resource: n.plural})
