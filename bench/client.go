@@ -69,10 +69,18 @@ func (c *client) open(ctx context.Context, q request) (*http.Response, error) {
 	if answer.StatusCode/100 != 2 {
 		defer answer.Body.Close()
 		text, _ := io.ReadAll(io.LimitReader(answer.Body, 500))
-		return nil, fmt.Errorf("%s %s: %s: %s", method, q.path, answer.Status, text)
+		return nil, &refused{code: answer.StatusCode, text: fmt.Sprintf("%s %s: %s: %s", method, q.path, answer.Status, text)}
 	}
 	return answer, nil
 }
+
+// refused is an answer other than 2xx.
+type refused struct {
+	code int
+	text string
+}
+
+func (r *refused) Error() string { return r.text }
 
 func setUnlessEmpty(h http.Header, name, value string) {
 	if value != "" {
