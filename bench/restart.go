@@ -54,9 +54,11 @@ func restart(ctx context.Context, b *bench) error {
 	watching.close()
 	b.client.close()
 	b.done("stop", sample{Ops: 1, P50: took, P99: took})
-	if b.server, err = b.start(ctx); err != nil {
+	again, err := b.start(ctx)
+	if err != nil {
 		return err
 	}
+	b.server = again
 	if b.client, err = newClient(b.server.config); err != nil {
 		return err
 	}

@@ -135,16 +135,14 @@ func (s *server) run(dir, binary string, args ...string) error {
 	return nil
 }
 
-// whenReady waits until /readyz says ok. config may fail until the server has written what it needs.
+// whenReady waits until /readyz says ok. config may fail until the server has written what it needs, and until then tell of an
+// earlier start.
 func (s *server) whenReady(ctx context.Context, config func() (*rest.Config, error)) (*server, error) {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	var last error
 	for {
-		if s.config == nil {
-			s.config, last = config()
-		}
-		if s.config != nil {
+		if s.config, last = config(); last == nil {
 			if last = isReady(ctx, s.config); last == nil {
 				break
 			}
