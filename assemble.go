@@ -49,7 +49,6 @@ type parts struct {
 	root        string
 	api         *verb.API
 	table       *kind.Table
-	served      *kind.Table
 	authorizer  *authorization
 	objects     *services.Server
 	allocator   *services.Allocator
@@ -123,14 +122,14 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 	}
 	p.objects.Connect(p.api, p.table)
 	// What is not served is still stored, and the server's own parts may need it.
-	p.served = p.table.Select(s.apis.Enabled)
-	if err := p.custom.Connect(p.table, p.served); err != nil {
+	served := p.table.Select(s.apis.Enabled)
+	if err := p.custom.Connect(p.table, served); err != nil {
 		return nil, err
 	}
-	documents := newDocuments(p.custom, p.served, s.listener.Addr().String())
+	documents := newDocuments(p.custom, served, s.listener.Addr().String())
 	metrics := newMetrics()
 	s.http = server.New(server.Options{
-		Kinds: p.served, Custom: p.custom.Table, CatchUp: p.custom.CatchUp, API: p.api,
+		Kinds: served, Custom: p.custom.Table, CatchUp: p.custom.CatchUp, API: p.api,
 		Discovery: documents.discovery, OpenAPI: documents.openAPI,
 		Authenticate: p.authn.chain.Authenticate, Refuse: p.authn.chain.Refuse, Authorizer: p.authorizer, Documents: p.authn.documents,
 		Middleware: s.config.Middleware, NoHTTP2: s.config.Serving.NoHTTP2, MaxStreams: s.config.Serving.MaxStreamsPerConnection,
