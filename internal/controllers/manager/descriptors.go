@@ -27,6 +27,7 @@ func descriptors() []descriptor {
 		{name: names.NamespaceController, aliases: []string{"namespace"}, make: newNamespaces},
 		{name: names.GarbageCollectorController, aliases: []string{"garbagecollector"}, make: newGarbageCollector},
 		{name: names.ResourceQuotaController, aliases: []string{"resourcequota"}, make: newResourceQuota},
+		{name: names.StorageVersionMigratorController, aliases: []string{"svm"}, make: newMigrator},  // after the garbage collector
 		{name: names.ClusterRoleAggregationController, aliases: []string{"clusterrole-aggregation"}}, // controllers.ClusterRoleAggregation
 
 		{name: names.DeploymentController, aliases: []string{"deployment"}, off: true, make: newDeployments},

@@ -76,7 +76,8 @@ func newGarbageCollector(ctx context.Context, e *environment) (func(context.Cont
 	ignored := garbagecollector.DefaultIgnoredResources()
 	started := make(chan struct{})
 	close(started)
-	collector, err := garbagecollector.NewGarbageCollector(ctx, client, metadataClient, mapper{e.Kinds}, ignored, g, started)
+	e.graph = garbagecollector.NewDependencyGraphBuilder(ctx, metadataClient, mapper{e.Kinds}, ignored, g, started)
+	collector, err := garbagecollector.NewComposedGarbageCollector(ctx, client, metadataClient, mapper{e.Kinds}, e.graph)
 	if err != nil {
 		return nil, err
 	}
@@ -164,8 +165,29 @@ func (m *monitor) AddEventHandlerWithResyncPeriod(h cache.ResourceEventHandler, 
 // GetController implements cache.SharedIndexInformer.
 func (m *monitor) GetController() cache.Controller { return m }
 
-// GetStore implements cache.SharedIndexInformer. The graph builder keeps it and does nothing with it.
-func (m *monitor) GetStore() cache.Store { return nil }
+// GetStore implements cache.SharedIndexInformer. The graph builder does nothing with it but to hand it to who migrates all objects.
+func (m *monitor) GetStore() cache.Store { return everything{monitor: m} }
+
+// LastSyncResourceVersion implements cache.Controller, for everything.
+func (m *monitor) LastSyncResourceVersion() string {
+	return strconv.FormatInt(m.garbage.feed.state.Snapshot().Revision(), 10)
+}
+
+// everything lists the objects of a kind as the state has them, those that the graph is not told of as well. It can do nothing else.
+type everything struct {
+	cache.Store // nil
+	monitor     *monitor
+}
+
+// List implements cache.Store.
+func (s everything) List() []any {
+	var list []any
+	s.monitor.garbage.feed.state.Snapshot().Ascend(s.monitor.prefix, "", func(record *state.Record) bool {
+		list = append(list, s.monitor.object(record, &ownership{}))
+		return true
+	})
+	return list
+}
 
 // HasSynced implements cache.Controller. Nothing has to be waited for: Start tells everything before it returns, and the graph
 // looks at nothing before that.

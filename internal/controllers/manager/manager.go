@@ -15,6 +15,7 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
+	"k8s.io/kubernetes/pkg/controller/garbagecollector"
 	serviceaccounttokens "k8s.io/kubernetes/pkg/serviceaccount"
 
 	"github.com/kayak-k8s/kayak/internal/loopback"
@@ -113,6 +114,8 @@ type environment struct {
 	requests context.Context
 	feed     *feed
 	factory  *factory
+	// graph is the garbage collector's, once that is made.
+	graph *garbagecollector.GraphBuilder
 }
 
 // config is a client configuration for a controller: it is the service account of that name in kube-system.
