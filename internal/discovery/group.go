@@ -97,7 +97,7 @@ func apiResources(gv schema.GroupVersion, kinds []*kind.Kind) []metav1.APIResour
 			SingularName:       k.Singular,
 			Namespaced:         k.Namespaced,
 			Kind:               k.Name,
-			Verbs:              sorted(k.Verbs),
+			Verbs:              discovered(k),
 			ShortNames:         k.ShortNames,
 			Categories:         k.Categories,
 			StorageVersionHash: storageVersionHash(k),
@@ -126,6 +126,13 @@ func apiSubresource(gv schema.GroupVersion, k *kind.Kind, s *kind.Subresource) m
 		}
 	}
 	return result
+}
+
+func discovered(k *kind.Kind) []string {
+	if k.Discovered != nil {
+		return k.Discovered
+	}
+	return sorted(k.Verbs)
 }
 
 func sorted(verbs []string) []string { return slices.Sorted(slices.Values(verbs)) }

@@ -110,6 +110,8 @@ type Kind struct {
 	Virtual rest.Storage
 	// Verbs are the verbs of the object itself, as discovery lists them; default: AllVerbs.
 	Verbs []string
+	// Discovered, when set, is what discovery lists instead, in this order: it may tell of less than there is.
+	Discovered []string
 	// Subresources by name: "status".
 	Subresources map[string]*Subresource
 	// JSON says that objects are stored as JSON, and selected by nothing but their metadata.

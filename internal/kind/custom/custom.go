@@ -236,9 +236,9 @@ func (r *Registry) take(record *state.Record, deleted bool) bool {
 	r.look(name)
 	if old != nil && old.edition == next.edition {
 		old.record.Store(record)
-		old.ending.Store(next.ending.Load())
 		old.state.Store(next.head)
-		return false
+		ending := next.ending.Load()
+		return old.ending.Swap(ending) != ending && old.showAgain()
 	}
 	if old != nil {
 		close(old.done)

@@ -331,8 +331,24 @@ func TestDeletedDefinitionTakesItsObjectsAlong(t *testing.T) {
 			break
 		}
 	}
-	if _, err := r.Create(ctx, object(t, widget, "late", ""), metav1.CreateOptions{}); !apierrors.IsForbidden(err) {
+	_, err := r.Create(ctx, object(t, widget, "late", ""), metav1.CreateOptions{})
+	const want = `widgets.example.com "late" is forbidden: create not allowed while custom resource definition is terminating`
+	if !apierrors.IsForbidden(err) || err.Error() != want {
 		t.Errorf("create while it is being deleted: %v", err)
+	}
+	if _, err := r.Apply(ctx, "late", object(t, widget, "late", ""), metav1.ApplyOptions{FieldManager: "m"}); !apierrors.IsForbidden(err) {
+		t.Errorf("apply of something new: %v", err)
+	}
+	list := must(c.discovery.ServerResourcesForGroupVersion("example.com/v1"))(t)
+	if got := list.APIResources[0].Verbs.String(); got != "[delete deletecollection get list watch]" {
+		t.Errorf("discovery shows %v", got)
+	}
+	if crd := must(definitions.Get(ctx, "widgets.example.com", metav1.GetOptions{}))(t); !conditionTrue(crd, apiextensionsv1.Terminating) ||
+		!conditionTrue(crd, apiextensionsv1.Established) {
+		t.Errorf("conditions: %+v", crd.Status.Conditions)
+	}
+	if _, err := r.Patch(ctx, "held", types.MergePatchType, []byte(`{"metadata":{"labels":{"a":"b"}}}`), metav1.PatchOptions{}); err != nil {
+		t.Errorf("what is there can still be changed: %v", err)
 	}
 	if _, err := r.Patch(ctx, "held", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)

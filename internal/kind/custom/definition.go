@@ -188,7 +188,7 @@ type definition struct {
 	record atomic.Pointer[state.Record]
 	// edition is what must be the same for the definition to be the same, but for conditions.
 	edition string
-	// resources are its served versions; none if it serves nothing.
+	// resources are its served versions; none if it serves nothing. The registry's mu guards them.
 	resources []*kind.Resource
 	// stored is the storage version, served or not.
 	stored   *kind.Resource

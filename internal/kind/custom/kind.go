@@ -50,6 +50,7 @@ func (d *definition) newKind(v *headVersion) *kind.Kind {
 			return c.strategy.GetAttrs(obj)
 		},
 		Columns:      columns{f},
+		Discovered:   d.discovered(),
 		BeginCreate:  d.beginCreate,
 		Subresources: map[string]*kind.Subresource{},
 		Custom: &kind.Custom{
@@ -66,6 +67,28 @@ func (d *definition) newKind(v *headVersion) *kind.Kind {
 		k.Subresources["scale"] = d.scale(f, v.Subresources.Scale)
 	}
 	return k
+}
+
+// discovered are the verbs that discovery shows: what brings objects no longer once the definition is terminating, though it is
+// served (customresource_discovery_controller.go).
+func (d *definition) discovered() []string {
+	if d.ending.Load() {
+		return []string{"delete", "deletecollection", "get", "list", "watch"}
+	}
+	return []string{"delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"}
+}
+
+// showAgain makes the resources anew, for discovery, when the definition has begun to terminate. It reports whether there are any.
+func (d *definition) showAgain() bool {
+	shown := make([]*kind.Resource, len(d.resources))
+	for i, resource := range d.resources {
+		next, described := *resource, *resource.Kind
+		described.Discovered = d.discovered()
+		next.Kind = &described
+		shown[i] = &next
+	}
+	d.resources = shown
+	return len(shown) > 0
 }
 
 // beginCreate refuses new objects once the definition is to go (customresource_handler.go, forbidCreateAdmission).
