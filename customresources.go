@@ -10,8 +10,8 @@ import (
 	"k8s.io/apiserver/pkg/util/proxy"
 	"k8s.io/apiserver/pkg/util/webhook"
 	listersv1 "k8s.io/client-go/listers/core/v1"
-	"k8s.io/client-go/rest"
 
+	"github.com/kayak-k8s/kayak/internal/admission"
 	"github.com/kayak-k8s/kayak/internal/discovery"
 	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/kind/custom"
@@ -22,20 +22,15 @@ import (
 func (s *Server) customResources(p *parts) (*custom.Registry, error) {
 	return custom.New(custom.Options{
 		API: p.api, Logger: s.log,
-		Services: webhookServices{p},
-		Authentication: func(resolver webhook.AuthenticationInfoResolver) webhook.AuthenticationInfoResolver {
-			return anonymous{}
-		},
+		Services:       webhookServices{p},
+		Authentication: admission.WithoutRedirects(noCredentials),
 	})
 }
 
-// anonymous has no credentials for webhooks.
-type anonymous struct{}
-
-func (anonymous) ClientConfigFor(string) (*rest.Config, error) { return &rest.Config{}, nil }
-
-func (anonymous) ClientConfigForService(string, string, int) (*rest.Config, error) {
-	return &rest.Config{}, nil
+// noCredentials is what upstream has for conversion webhooks: the kubeconfigs of admission's configuration are not for them. (There,
+// a webhook at the Service kubernetes is called as the server itself; but that is no webhook that converts.)
+func noCredentials(upstream webhook.AuthenticationInfoResolver) webhook.AuthenticationInfoResolver {
+	return upstream
 }
 
 // webhookServices finds the cluster IPs of services that webhooks are at.

@@ -216,7 +216,7 @@ func (o *Options) initializers() (admission.PluginInitializers, error) {
 		return nil, err
 	}
 	webhooks := webhookinit.NewPluginInitializer(
-		withoutRedirects(webhook.NewDefaultAuthenticationInfoResolverWrapper(nil, nil, o.Loopback, nil)), services(o.Service))
+		WithoutRedirects(webhook.NewDefaultAuthenticationInfoResolverWrapper(nil, nil, o.Loopback, nil)), services(o.Service))
 	first := initializers{
 		func(p admission.Interface) {
 			if wants, ok := p.(initializer.WantsAPIServerID); ok {

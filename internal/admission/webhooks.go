@@ -20,9 +20,9 @@ func (s services) ResolveEndpoint(namespace, name string, port int32) (*url.URL,
 	return s(namespace, name, port)
 }
 
-// withoutRedirects lets clients of webhooks refuse to be sent elsewhere: who configures a webhook says where reviews go, and with
+// WithoutRedirects lets clients of webhooks refuse to be sent elsewhere: who configures a webhook says where reviews go, and with
 // which credentials; the webhook does not (CVE-2022-3172 was of that sort).
-func withoutRedirects(wrap webhook.AuthenticationInfoResolverWrapper) webhook.AuthenticationInfoResolverWrapper {
+func WithoutRedirects(wrap webhook.AuthenticationInfoResolverWrapper) webhook.AuthenticationInfoResolverWrapper {
 	return func(delegate webhook.AuthenticationInfoResolver) webhook.AuthenticationInfoResolver {
 		wrapped := wrap(delegate)
 		refuse := func(config *rest.Config, err error) (*rest.Config, error) {

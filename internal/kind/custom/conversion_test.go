@@ -8,16 +8,20 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
 
 	"github.com/kayak-k8s/kayak"
 )
@@ -25,8 +29,9 @@ import (
 // converter is a webhook that converts between v1, which has spec.hostPort, and v2, which has spec.host and spec.port.
 type converter struct {
 	*httptest.Server
-	down  atomic.Bool
-	calls atomic.Int64
+	down, elsewhere atomic.Bool
+	calls           atomic.Int64
+	credentials     atomic.Bool // it was called with some
 }
 
 func newConverter(t *testing.T) *converter {
@@ -38,6 +43,13 @@ func newConverter(t *testing.T) *converter {
 
 func (c *converter) serve(w http.ResponseWriter, r *http.Request) {
 	c.calls.Add(1)
+	if r.Header.Get("Authorization") != "" || len(r.TLS.PeerCertificates) > 0 || r.UserAgent() != "kube-apiserver-admission" {
+		c.credentials.Store(true)
+	}
+	if c.elsewhere.Load() && r.URL.Path != "/elsewhere" {
+		http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+		return
+	}
 	if c.down.Load() {
 		http.Error(w, "down", http.StatusServiceUnavailable)
 		return
@@ -152,5 +164,93 @@ func TestConversionWebhook(t *testing.T) {
 	hook.down.Store(false)
 	if got := must(v2.Get(ctx, "four", metav1.GetOptions{}))(t); field(got, "host") != "yy" {
 		t.Errorf("when it is back: %v", got)
+	}
+
+	hook.elsewhere.Store(true)
+	must(v1.Create(ctx, object(t, place, "v1", "six", "hostPort: 'zz:6'"), metav1.CreateOptions{}))(t)
+	if _, err := v2.Get(ctx, "six", metav1.GetOptions{}); err == nil || !strings.Contains(err.Error(), "redirect") {
+		t.Errorf("it was followed elsewhere: %v", err)
+	}
+	if hook.credentials.Load() {
+		t.Error("the webhook is told more of who calls it than by kube-apiserver")
+	}
+}
+
+// warnings keeps what a client is warned of.
+type warnings struct {
+	mu   sync.Mutex
+	text []string
+}
+
+func (w *warnings) HandleWarningHeader(code int, _ string, text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.text = append(w.text, fmt.Sprintf("%d %s", code, text))
+}
+
+func (w *warnings) take() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	text := strings.Join(w.text, "|")
+	w.text = nil
+	return text
+}
+
+// TestDeprecatedVersions: who uses one is warned, in the words of kube-apiserver or in those of the definition, in every answer.
+func TestDeprecatedVersions(t *testing.T) {
+	t.Parallel()
+	c := start(t, kayak.Config{})
+	ctx := t.Context()
+	c.define(t, `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: foos.example.com}
+spec:
+  group: example.com
+  scope: Namespaced
+  names: {plural: foos, singular: foo, kind: Foo}
+  versions:
+  - {name: v1alpha1, served: true, storage: false, deprecated: true, schema: {openAPIV3Schema: {type: object}}}
+  - {name: v1, served: true, storage: true, deprecated: true, deprecationWarning: 'stop "it"', schema: {openAPIV3Schema: {type: object}}}
+  - {name: v2, served: true, storage: false, schema: {openAPIV3Schema: {type: object}}}
+  - {name: v3, served: true, storage: false, schema: {openAPIV3Schema: {type: object}}}
+  - {name: v4, served: false, storage: false, schema: {openAPIV3Schema: {type: object}}}
+`)
+	heard := &warnings{}
+	config := rest.CopyConfig(c.config)
+	config.WarningHandler = heard
+	client := must(dynamic.NewForConfig(config))(t)
+	for version, want := range map[string]string{
+		"v1alpha1": "299 example.com/v1alpha1 Foo is deprecated; use example.com/v3 Foo", "v1": `299 stop "it"`, "v2": "", "v3": "",
+	} {
+		r := client.Resource(schema.GroupVersionResource{Group: "example.com", Version: version, Resource: "foos"}).Namespace("default")
+		for verb, ask := range map[string]func() error{
+			"create": func() error {
+				_, err := r.Create(ctx, object(t, "apiVersion: example.com/%s\nkind: Foo\nmetadata: {name: f-%s}", version, version), metav1.CreateOptions{})
+				return err
+			},
+			"list": func() error { _, err := r.List(ctx, metav1.ListOptions{}); return err },
+			"get": func() error {
+				if _, err := r.Get(ctx, "none", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+					return err
+				}
+				return nil
+			},
+			"watch": func() error {
+				w, err := r.Watch(ctx, metav1.ListOptions{})
+				if err == nil {
+					w.Stop()
+				}
+				return err
+			},
+			"deletecollection": func() error { return r.DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}) },
+		} {
+			if err := ask(); err != nil {
+				t.Errorf("%s %s: %v", verb, version, err)
+			}
+			if got := heard.take(); got != want {
+				t.Errorf("%s %s: %q, want %q", verb, version, got, want)
+			}
+		}
 	}
 }
