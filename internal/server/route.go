@@ -52,6 +52,9 @@ func (s *Server) route(x *exchange) (*verb.Call, error) {
 		return nil, request.UnknownResource()
 	}
 	call := &verb.Call{Writer: x.w, Request: x.r, Info: info, Resource: resource, Fail: func(err error) { s.fail(x, err) }}
+	if resource.Custom != nil && resource.Deprecation != "" { // upstream warns before it looks for a subresource
+		x.w.AddWarning("", resource.Deprecation)
+	}
 	if info.Subresource != "" {
 		if call.Sub = resource.Subresources[info.Subresource]; call.Sub == nil {
 			if resource.Custom != nil {
@@ -60,11 +63,11 @@ func (s *Server) route(x *exchange) (*verb.Call, error) {
 			return nil, request.UnknownResource()
 		}
 	}
-	if resource.Deprecation != "" {
-		x.w.AddWarning("", resource.Deprecation)
-	}
 	if resource.Custom != nil {
 		return call, checkCustom(x.r.Method, resource, info)
+	}
+	if resource.Deprecation != "" {
+		x.w.AddWarning("", resource.Deprecation)
 	}
 	if methods, ok := verb.Connects(call.Sub); ok {
 		if !slices.Contains(methods, x.r.Method) {
