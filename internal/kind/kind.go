@@ -262,8 +262,13 @@ func (t *Table) With(resources ...*Resource) *Table {
 		resources: maps.Clone(t.resources), versions: maps.Clone(t.versions),
 	}
 	added := map[schema.GroupVersion]bool{}
+	groups := make(map[string]bool, len(t.groups))
+	for _, group := range t.groups {
+		groups[group] = true
+	}
 	for _, r := range resources {
-		if !slices.Contains(next.groups[len(t.groups):], r.Group) && !slices.Contains(t.groups, r.Group) {
+		if !groups[r.Group] {
+			groups[r.Group] = true
 			next.groups = append(next.groups, r.Group)
 		}
 		next.kinds = append(next.kinds, r.Kind)

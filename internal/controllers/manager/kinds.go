@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -106,7 +107,12 @@ type changes struct {
 	settled func()
 	seen    bool
 	next    <-chan struct{}
+	last    time.Time
 }
+
+// apart is how long after one change of the kinds the next one is seen: hundreds of definitions may come at once, and each time
+// the loops go through all kinds there are.
+const apart = 250 * time.Millisecond
 
 // wait returns when there are other kinds than at the call before, or when ctx ends.
 func (c *changes) wait() {
@@ -118,8 +124,12 @@ func (c *changes) wait() {
 		case <-c.next: // never, when there never are others
 		case <-c.ctx.Done():
 		}
+		select {
+		case <-time.After(time.Until(c.last.Add(apart))):
+		case <-c.ctx.Done():
+		}
 	}
-	c.seen = true
+	c.seen, c.last = true, time.Now()
 	_, c.next = c.kinds()
 }
 
