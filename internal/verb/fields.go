@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	scalefields "k8s.io/apimachinery/pkg/util/managedfields"
@@ -75,6 +76,9 @@ func keepValidFields(ctx context.Context, obj runtime.Object, admit func() error
 	if err != nil {
 		return admit()
 	}
+	if u, ok := obj.(*unstructured.Unstructured); ok {
+		return keepValidFieldsOfMap(ctx, u, admit)
+	}
 	before := accessor.GetManagedFields()
 	kept := slices.Clone(before)
 	if err := admit(); err != nil {
@@ -86,6 +90,32 @@ func keepValidFields(ctx context.Context, obj runtime.Object, admit func() error
 	}
 	if err := managedfields.Valid(after); err != nil {
 		accessor.SetManagedFields(kept)
+		warning.AddWarning(ctx, "", fmt.Sprintf(managedfields.InvalidWarning, err))
+	}
+	return nil
+}
+
+// keepValidFieldsOfMap is keepValidFields for an object that has no entries, but what they are made of: they are only made if
+// admission has put something else there.
+func keepValidFieldsOfMap(ctx context.Context, u *unstructured.Unstructured, admit func() error) error {
+	entries := func() []any {
+		metadata, _ := u.Object["metadata"].(map[string]any)
+		list, _ := metadata["managedFields"].([]any)
+		return list
+	}
+	before := entries()
+	if err := admit(); err != nil {
+		return err
+	}
+	after := entries()
+	if len(before) == len(after) && (len(after) == 0 || &before[0] == &after[0]) {
+		return nil
+	}
+	if err := managedfields.Valid(u.GetManagedFields()); err != nil {
+		unstructured.RemoveNestedField(u.Object, "metadata", "managedFields")
+		if len(before) > 0 {
+			_ = unstructured.SetNestedField(u.Object, before, "metadata", "managedFields") // metadata was an object before
+		}
 		warning.AddWarning(ctx, "", fmt.Sprintf(managedfields.InvalidWarning, err))
 	}
 	return nil

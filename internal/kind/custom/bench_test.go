@@ -113,7 +113,7 @@ func BenchmarkCreate(b *testing.B) {
 	} {
 		b.Run(test.name, func(b *testing.B) {
 			r := c.dynamic.Resource(test.resource).Namespace("default")
-			i := 0
+			i, used := 0, processorTime()
 			for b.Loop() {
 				i++
 				u := object(b, test.text, fmt.Sprintf("%s-%d-%d", strings.ToLower(test.name), b.N, i))
@@ -121,6 +121,7 @@ func BenchmarkCreate(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
+			b.ReportMetric(float64(processorTime()-used)/float64(b.N)/1e6, "cpu-ms/op")
 		})
 	}
 }

@@ -292,11 +292,14 @@ func (s *schemas) coerce(u *unstructured.Unstructured, how coercion) (unknown []
 	if err != nil {
 		return nil, err
 	}
-	metadata, hasMetadata, unknown, err := objectmeta.GetObjectMetaWithOptions(u.Object, objectmeta.ObjectMetaOptions{
-		DropMalformedFields: how.lenient, ReturnUnknownFieldPaths: how.paths,
-	})
-	if err != nil {
-		return nil, err
+	var metadata *metav1.ObjectMeta // nil when it may stay as it is
+	if fields, ok := u.Object["metadata"].(map[string]any); !ok || !settledMetadata(fields) || how.lenient && fields["generation"] == nil {
+		metadata, _, unknown, err = objectmeta.GetObjectMetaWithOptions(u.Object, objectmeta.ObjectMetaOptions{
+			DropMalformedFields: how.lenient, ReturnUnknownFieldPaths: how.paths,
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
 	gv, err := schema.ParseGroupVersion(apiVersion)
 	if err != nil {
@@ -316,7 +319,7 @@ func (s *schemas) coerce(u *unstructured.Unstructured, how coercion) (unknown []
 			return nil, err
 		}
 		unknown = append(unknown, paths...)
-		if how.lenient && metadata.Generation == 0 {
+		if how.lenient && metadata != nil && metadata.Generation == 0 {
 			metadata.Generation = 1
 		}
 	}
@@ -326,7 +329,7 @@ func (s *schemas) coerce(u *unstructured.Unstructured, how coercion) (unknown []
 	if hasVersion {
 		u.SetAPIVersion(apiVersion)
 	}
-	if hasMetadata {
+	if metadata != nil {
 		err = objectmeta.SetObjectMeta(u.Object, metadata)
 	}
 	return unknown, err

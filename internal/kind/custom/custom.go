@@ -270,7 +270,7 @@ func (r *Registry) setFamily(next *definition) {
 	}
 	prefix := next.stored.KeyPrefix(r.options.API.Root, "")
 	edition, header := "", metadataHeader // which does not keep the definition alive
-	if len(next.selectableNames()) > 0 {
+	if len(next.selectable) > 0 {
 		edition, header = next.edition, next.header
 	}
 	if have, ok := r.families[prefix]; ok && have == edition {

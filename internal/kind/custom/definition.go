@@ -191,10 +191,13 @@ type definition struct {
 	// resources are its served versions; none if it serves nothing. The registry's mu guards them.
 	resources []*kind.Resource
 	// stored is the storage version, served or not.
-	stored   *kind.Resource
-	ending   atomic.Bool
-	done     chan struct{}
-	compiled *compiler
+	stored *kind.Resource
+	// selectable are the fields that objects can be selected by in some version; selectAlike says that it is so in all of them.
+	selectable  []string
+	selectAlike bool
+	ending      atomic.Bool
+	done        chan struct{}
+	compiled    *compiler
 }
 
 // newDefinition describes a stored definition. An error is one of the stored bytes.
@@ -211,6 +214,7 @@ func (r *Registry) newDefinition(record *state.Record) (*definition, error) {
 	d.edition = fmt.Sprintf("%s/%d/%t/%t/%s", h.Metadata.UID, h.Metadata.Generation, h.serves(),
 		h.condition(apiextensionsv1.Established), names)
 	d.ending.Store(h.terminating())
+	d.selectable, d.selectAlike = h.selectableNames()
 	d.compiled = &compiler{registry: r, definition: d}
 	d.record.Store(record)
 	d.state.Store(h)
