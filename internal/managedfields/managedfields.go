@@ -16,7 +16,7 @@
 // decompressed at the first write, and a type is read when it is first needed.
 //
 // For creates, updates and patches that work is done by a comparison that is compiled once for each type (plan.go, compare.go,
-// update.go), which costs a fraction, and to the byte gives what upstream's package gives. It does what is usual; for the rest,
+// update.go; shape.go, maps.go for custom resources), which costs a fraction, and to the byte gives what upstream's package gives. It does what is usual; for the rest,
 // entries of several versions, more managers than are kept, names that JSON escapes, objects that upstream finds invalid, it
 // gives way to upstream's. A differential fuzz test over all kinds holds them together.
 //

@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
@@ -32,6 +33,9 @@ type updater struct {
 	compileOnce sync.Once
 	goType      reflect.Type
 	plan        *plan
+
+	// shape is of objects that are made of maps; nil for those with a Go type.
+	shape *shape
 }
 
 // maxUpdaters is how many entries of updates there may be before upstream merges the oldest (DefaultMaxUpdateManagers).
@@ -90,12 +94,19 @@ func (u *updater) update(live, obj runtime.Object, manager string) bool {
 	if len(entries) == 0 && from.GetUID() != "" {
 		return true // it is not tracked, and is not until somebody applies
 	}
-	entries, ok = u.change(live, obj, entries, manager)
-	if !ok {
+	entries, v := u.change(live, obj, entries, manager)
+	switch v {
+	case leave:
 		to.SetManagedFields(sent)
 		return false
+	case invalid:
+		to.SetManagedFields(from.GetManagedFields())
+		return true
 	}
-	to.SetManagedFields(encode(entries))
+	inOrder(entries)
+	if u.shape == nil || !setEntries(obj, entries) {
+		to.SetManagedFields(encode(entries))
+	}
 	return true
 }
 
@@ -146,27 +157,10 @@ func compareEntries(a, b *metav1.ManagedFieldsEntry) int {
 }
 
 // change is what a write does to the entries: it takes away what it changes, and gives that to its own.
-func (u *updater) change(live, obj runtime.Object, entries []entry, manager string) ([]entry, bool) {
-	before, err := u.convertor.ConvertToVersion(live, u.gvk.GroupVersion())
-	if err != nil {
-		return nil, false
-	}
-	after, err := u.convertor.ConvertToVersion(obj, u.gvk.GroupVersion())
-	if err != nil {
-		return nil, false
-	}
-	p := u.compiled(after)
-	if p == nil || reflect.TypeOf(before) != u.goType || reflect.TypeOf(after) != u.goType {
-		return nil, false
-	}
-	for _, e := range entries {
-		if !p.fits(e.set) {
-			return nil, false
-		}
-	}
-	found, ok := compareObjects(p, before, after)
-	if !ok {
-		return nil, false
+func (u *updater) change(live, obj runtime.Object, entries []entry, manager string) ([]entry, verdict) {
+	found, v := u.compare(live, obj, entries)
+	if v != done {
+		return nil, v
 	}
 	changed := without(union(found.modified, found.added), u.reset)
 	removed := without(found.removed, u.reset)
@@ -188,7 +182,54 @@ func (u *updater) change(live, obj runtime.Object, entries []entry, manager stri
 			updaters++
 		}
 	}
-	return kept, updaters <= maxUpdaters
+	if updaters > maxUpdaters {
+		return nil, leave
+	}
+	return kept, done
+}
+
+// compare finds out what a write changes.
+func (u *updater) compare(live, obj runtime.Object, entries []entry) (comparison, verdict) {
+	if u.shape != nil {
+		return u.compareUnstructured(live, obj, entries)
+	}
+	before, err := u.convertor.ConvertToVersion(live, u.gvk.GroupVersion())
+	if err != nil {
+		return comparison{}, leave
+	}
+	after, err := u.convertor.ConvertToVersion(obj, u.gvk.GroupVersion())
+	if err != nil {
+		return comparison{}, leave
+	}
+	p := u.compiled(after)
+	if p == nil || reflect.TypeOf(before) != u.goType || reflect.TypeOf(after) != u.goType {
+		return comparison{}, leave
+	}
+	for _, e := range entries {
+		if !p.fits(e.set) {
+			return comparison{}, leave
+		}
+	}
+	found, ok := compareObjects(p, before, after)
+	if !ok {
+		return comparison{}, leave
+	}
+	return found, done
+}
+
+// compareUnstructured is compare for objects that are made of maps. They come in the version that they are written in.
+func (u *updater) compareUnstructured(live, obj runtime.Object, entries []entry) (comparison, verdict) {
+	before, ok1 := live.(*unstructured.Unstructured)
+	after, ok2 := obj.(*unstructured.Unstructured)
+	if !ok1 || !ok2 || before.GroupVersionKind() != u.gvk || after.GroupVersionKind() != u.gvk {
+		return comparison{}, leave
+	}
+	for _, e := range entries {
+		if !u.shape.fits(e.set) {
+			return comparison{}, leave
+		}
+	}
+	return compareMaps(u.shape, before.Object, after.Object)
 }
 
 // give adds fields to what a manager owns by updates.
@@ -223,7 +264,17 @@ func (e *entry) replace(set fieldset) {
 	e.ManagedFieldsEntry = &copied
 }
 
-// encode writes entries in upstream's order: by operation, time in seconds, and name.
+// inOrder sorts entries as upstream does: by operation, time in seconds, and name.
+func inOrder(entries []entry) {
+	slices.SortFunc(entries, func(a, b entry) int {
+		return cmp.Or(
+			cmp.Compare(a.Operation, b.Operation), cmp.Compare(seconds(a.Time), seconds(b.Time)),
+			strings.Compare(a.Manager, b.Manager), strings.Compare(a.Subresource, b.Subresource),
+		)
+	})
+}
+
+// encode writes entries.
 func encode(entries []entry) []metav1.ManagedFieldsEntry {
 	if len(entries) == 0 {
 		return nil
@@ -232,12 +283,6 @@ func encode(entries []entry) []metav1.ManagedFieldsEntry {
 	for i, e := range entries {
 		list[i] = *e.ManagedFieldsEntry
 	}
-	slices.SortFunc(list, func(a, b metav1.ManagedFieldsEntry) int {
-		return cmp.Or(
-			cmp.Compare(a.Operation, b.Operation), cmp.Compare(seconds(a.Time), seconds(b.Time)),
-			strings.Compare(a.Manager, b.Manager), strings.Compare(a.Subresource, b.Subresource),
-		)
-	})
 	return list
 }
 
