@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -33,6 +34,9 @@ type Codec struct {
 	Stored runtime.Encoder
 	// Load decodes stored bytes, in any version the scheme knows, into the hub version, with defaults.
 	Load runtime.Decoder
+
+	// Bodies keeps the serializers that are made for bodies, strict (true) or not: making one costs as much as reading a small body.
+	Bodies sync.Map
 }
 
 // Decode reads a stored object; revision becomes its resourceVersion.

@@ -125,7 +125,12 @@ func (c *Call) quick(media wire.Media, fieldValidation string, serializer runtim
 		return serializer
 	}
 	options := jsonserializer.SerializerOptions{Strict: strict(fieldValidation)}
-	return jsonserializer.NewSerializerWithOptions(quickMeta{}, codec.Creater, codec.Typer, options)
+	kept, ok := codec.Bodies.Load(options.Strict)
+	if !ok {
+		kept = jsonserializer.NewSerializerWithOptions(quickMeta{}, codec.Creater, codec.Typer, options)
+		codec.Bodies.Store(options.Strict, kept)
+	}
+	return kept.(runtime.Serializer)
 }
 
 // accepts reports whether a body may be in a version: the one of the path, or what an action takes besides, as an eviction does.
