@@ -216,7 +216,7 @@ func (c *compiler) compileVersion(crd *apiextensionsv1.CustomResourceDefinition,
 	if internal != nil {
 		properties = internal.OpenAPIV3Schema
 	}
-	validator, _, err := validation.NewSchemaValidator(properties)
+	validator, err := newValidator(properties)
 	if err != nil {
 		return nil, err
 	}
@@ -227,7 +227,7 @@ func (c *compiler) compileVersion(crd *apiextensionsv1.CustomResourceDefinition,
 		status = &apiextensions.CustomResourceSubresourceStatus{}
 		if properties != nil {
 			if of, ok := properties.Properties["status"]; ok {
-				if statusValidator, _, err = validation.NewSchemaValidator(&of); err != nil {
+				if statusValidator, err = newValidator(&of); err != nil {
 					return nil, err
 				}
 			}

@@ -7,6 +7,7 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/registry/rest"
 
 	"github.com/kayak-k8s/kayak/internal/kind"
@@ -40,6 +41,16 @@ type definitionUpstream interface {
 type definitionStrategy struct {
 	definitionUpstream
 	registry *Registry
+}
+
+// Validate implements rest.RESTCreateStrategy.
+func (s *definitionStrategy) Validate(ctx context.Context, obj runtime.Object) field.ErrorList {
+	return bounded(s.definitionUpstream.Validate(ctx, obj))
+}
+
+// ValidateUpdate implements rest.RESTUpdateStrategy.
+func (s *definitionStrategy) ValidateUpdate(ctx context.Context, obj, old runtime.Object) field.ErrorList {
+	return bounded(s.definitionUpstream.ValidateUpdate(ctx, obj, old))
 }
 
 // Canonicalize gives a valid definition its accepted names and its conditions: it is the last that happens to it before it is

@@ -105,22 +105,31 @@ func TestHostileDefinitions(t *testing.T) {
 		wide = wide[:i] + strings.Repeat("y", i%97) + wide[i+1:]
 	}
 	for name, schema := range map[string]string{
-		"nested 1000 deep":   deep(1000),
-		"nested 9000 deep":   deep(9000),
-		"a megabyte":         wide,
-		"a recursive ref":    `{"type":"object","properties":{"a":{"$ref":"#"}}}`,
-		"an expensive rule":  `{"type":"object","properties":{"a":{"type":"array","items":{"type":"array","items":{"type":"array","items":{"type":"string"}}}}},"x-kubernetes-validations":[{"rule":"self.a.all(x, x.all(y, y.all(z, self.a.all(u, u.all(v, v.all(w, w.matches(z)))))))"}]}`,
-		"a rule of a MB":     `{"type":"object","x-kubernetes-validations":[{"rule":"true` + strings.Repeat(" || true", 100000) + `"}]}`,
-		"a rule nested deep": `{"type":"object","x-kubernetes-validations":[{"rule":"` + strings.Repeat("(", 5000) + "true" + strings.Repeat(")", 5000) + `"}]}`,
-		"a terrible pattern": `{"type":"object","properties":{"a":{"type":"string","pattern":"(a{1000}){1000}"}}}`,
+		"nested 1000 deep":    deep(1000),
+		"nested 9000 deep":    deep(9000),
+		"a megabyte":          wide,
+		"a recursive ref":     `{"type":"object","properties":{"a":{"$ref":"#"}}}`,
+		"an expensive rule":   `{"type":"object","properties":{"a":{"type":"array","items":{"type":"array","items":{"type":"array","items":{"type":"string"}}}}},"x-kubernetes-validations":[{"rule":"self.a.all(x, x.all(y, y.all(z, self.a.all(u, u.all(v, v.all(w, w.matches(z)))))))"}]}`,
+		"a rule of a MB":      `{"type":"object","x-kubernetes-validations":[{"rule":"true` + strings.Repeat(" || true", 100000) + `"}]}`,
+		"a rule nested deep":  `{"type":"object","x-kubernetes-validations":[{"rule":"` + strings.Repeat("(", 5000) + "true" + strings.Repeat(")", 5000) + `"}]}`,
+		"many rules":          `{"type":"object","properties":{"a":{"type":"string","maxLength":10}},"x-kubernetes-validations":[` + strings.TrimSuffix(strings.Repeat(`{"rule":"self.a != 'x'"},`, 2000), ",") + `]}`,
+		"many alternatives":   `{"type":"object","x-kubernetes-preserve-unknown-fields":true,"anyOf":[` + strings.TrimSuffix(strings.Repeat(`{"properties":{"a":{"minLength":3}}},`, 20000), ",") + `]}`,
+		"nested alternatives": `{"type":"object","x-kubernetes-preserve-unknown-fields":true,` + strings.Repeat(`"allOf":[{`, 500) + `"required":["b"]` + strings.Repeat(`}]`, 500) + `}`,
+		"a huge default":      `{"type":"object","properties":{"a":{"type":"array","items":{"type":"object","properties":{"b":{"type":"string","default":"` + strings.Repeat("x", 10000) + `"}}}}}}`,
+		"a huge enum":         `{"type":"object","properties":{"a":{"type":"string","enum":["b"` + strings.Repeat(`,"xxxxxxxx"`, 50000) + `]}}}`,
+		"a terrible pattern":  `{"type":"object","properties":{"a":{"type":"string","pattern":"(a{1000}){1000}"}}}`,
 	} {
-		began := time.Now()
+		began, before := time.Now(), heap()
 		body := `{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","metadata":{"name":"foos.example.com"},"spec":{"group":"example.com","scope":"Cluster","names":{"plural":"foos","kind":"Foo"},"versions":[{"name":"v1","served":true,"storage":true,"schema":{"openAPIV3Schema":` + schema + `}}]}}`
 		const path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 		err := c.discovery.RESTClient().Post().AbsPath(path).SetHeader("Content-Type", "application/json").Body([]byte(body)).Do(t.Context()).Error()
-		t.Logf("%s: %v, %.150v", name, time.Since(began).Round(time.Millisecond), err)
-		if took := time.Since(began); took > 20*time.Second {
+		took, held := time.Since(began), heap()-before
+		t.Logf("%s: %v, %d KB, %.150v", name, took.Round(time.Millisecond), held>>10, err)
+		if took > 20*time.Second {
 			t.Errorf("%s took %v", name, took)
+		}
+		if held > 64<<20 { // other tests run beside this one
+			t.Errorf("%s holds %d MB", name, held>>20)
 		}
 		if err == nil {
 			foos := c.dynamic.Resource(schemaOf("foos"))
@@ -140,6 +149,31 @@ func TestHostileDefinitions(t *testing.T) {
 		}
 	}
 	c.define(t, simpleDefinition("example.com", "bars", "Bar", "Cluster")) // it still works
+}
+
+// TestHostileObjects: an object with tens of thousands of errors is refused as soon as another one.
+func TestHostileObjects(t *testing.T) {
+	t.Parallel()
+	c := start(t, kayak.Config{})
+	c.define(t, widgets)
+	r := c.dynamic.Resource(widgetResource).Namespace("default")
+	for name, text := range map[string]string{
+		"wrong elements": `{"name":1,"size":"x"},`, "duplicates": `{"name":"a"},`, "nulls": `null,`, "nothing": `{},`, "unknown fields": `{"name":"a","x":1},`,
+	} {
+		list := "[" + strings.TrimSuffix(strings.Repeat(text, 50000), ",") + "]"
+		body := `{"apiVersion":"example.com/v1","kind":"Widget","metadata":{"name":"a"},"spec":{"color":"red","parts":` + list + `}}`
+		began := time.Now()
+		err := c.discovery.RESTClient().Post().AbsPath("/apis/example.com/v1/namespaces/default/widgets").SetHeader("Content-Type", "application/json").
+			Body([]byte(body)).Do(t.Context()).Error()
+		t.Logf("%s: %v, %.200v", name, time.Since(began).Round(time.Millisecond), err)
+		if !apierrors.IsInvalid(err) {
+			t.Errorf("%s: %.500v", name, err)
+		}
+		if took := time.Since(began); took > 15*time.Second {
+			t.Errorf("%s took %v", name, took)
+		}
+	}
+	must(r.Create(t.Context(), object(t, widget, "a", "red"), metav1.CreateOptions{}))(t) // it still works
 }
 
 func schemaOf(plural string) schema.GroupVersionResource {

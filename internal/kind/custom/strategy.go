@@ -49,7 +49,7 @@ func (s *strategy) Validate(ctx context.Context, obj runtime.Object) field.Error
 	if err != nil {
 		return field.ErrorList{field.InternalError(nil, err)}
 	}
-	return c.strategy.Validate(ctx, obj)
+	return bounded(c.strategy.Validate(ctx, obj))
 }
 
 func (s *strategy) WarningsOnCreate(ctx context.Context, obj runtime.Object) []string {
@@ -71,7 +71,7 @@ func (s *strategy) ValidateUpdate(ctx context.Context, obj, old runtime.Object) 
 	if err != nil {
 		return field.ErrorList{field.InternalError(nil, err)}
 	}
-	return c.strategy.ValidateUpdate(ctx, obj, old)
+	return bounded(c.strategy.ValidateUpdate(ctx, obj, old))
 }
 
 func (s *strategy) WarningsOnUpdate(ctx context.Context, obj, old runtime.Object) []string {
@@ -106,7 +106,7 @@ func (s *statusStrategy) ValidateUpdate(ctx context.Context, obj, old runtime.Ob
 	if err != nil {
 		return field.ErrorList{field.InternalError(nil, err)}
 	}
-	return c.status.ValidateUpdate(ctx, obj, old)
+	return bounded(c.status.ValidateUpdate(ctx, obj, old))
 }
 
 func (s *statusStrategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {
