@@ -166,7 +166,7 @@ func (t *Tracker) newManager(r *kind.Resource, sub *kind.Subresource) (*Manager,
 		}
 	}
 	gvk := face.GVK()
-	convertor := sharing(face.Codec.Convertor)
+	convertor := face.Codec.Sharing()
 	exclude := resetFields(r, sub)
 	fields, err := managedfields.NewDefaultFieldManager(
 		converter{types}, convertor, face.Codec.Defaulter, face.Codec.Creater,
@@ -181,14 +181,6 @@ func (t *Tracker) newManager(r *kind.Resource, sub *kind.Subresource) (*Manager,
 		}
 	}
 	return m, nil
-}
-
-// sharing is the convertor without the copy that a scheme makes first: nothing here changes what it converts.
-func sharing(convertor runtime.ObjectConvertor) runtime.ObjectConvertor {
-	if scheme, ok := convertor.(*runtime.Scheme); ok {
-		return runtime.UnsafeObjectConvertor(scheme)
-	}
-	return convertor
 }
 
 // resetFields are the fields that a write leaves alone, whatever is sent: the status of an update of the object, say. So who
