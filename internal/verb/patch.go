@@ -77,6 +77,8 @@ type patcher struct {
 	typ     types.PatchType
 	body    []byte
 	options *metav1.PatchOptions
+	// configuration is what body applies, when it has been read already. It is never changed.
+	configuration map[string]any
 }
 
 func (a *API) newPatcher(ctx context.Context, c *Call) (*patcher, error) {
@@ -97,6 +99,9 @@ func (a *API) newPatcher(ctx context.Context, c *Call) (*patcher, error) {
 // checkSyntax refuses a patch that cannot be read, whatever it is for.
 func (p *patcher) checkSyntax() error {
 	if p.applies() {
+		if p.configuration = plainConfiguration(p.body); p.configuration != nil {
+			return nil
+		}
 		if _, err := yaml.ToJSON(p.body); err != nil {
 			return apierrors.NewBadRequest(fmt.Sprintf("error encoding patch: %v", err))
 		}
@@ -145,6 +150,15 @@ func (p *patcher) next(existing runtime.Object) (runtime.Object, error) {
 
 // applyJSON applies a JSON patch or a JSON merge patch to the object's JSON.
 func (p *patcher) applyJSON(existing runtime.Object) (runtime.Object, error) {
+	if p.typ == types.MergePatchType {
+		if obj := p.applyMergeInPart(existing); obj != nil {
+			return obj, nil
+		}
+	}
+	return p.applyJSONAsAWhole(existing)
+}
+
+func (p *patcher) applyJSONAsAWhole(existing runtime.Object) (runtime.Object, error) {
 	r := p.call.face()
 	item, err := r.EncodeItem(existing, false)
 	if err != nil {

@@ -15,9 +15,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	apitesting "k8s.io/kubernetes/pkg/api/testing"
+	"sigs.k8s.io/randfill"
+
+	"github.com/kayak-k8s/kayak/internal/kind"
+	"github.com/kayak-k8s/kayak/internal/kind/builtin"
+	"github.com/kayak-k8s/kayak/internal/request"
 )
 
 // TestTouched patches random objects at random, by the part that is touched and as a whole: there must be no difference.
@@ -170,4 +176,61 @@ func mustKind(obj runtime.Object) (gvk schema.GroupVersionKind) {
 		panic(err)
 	}
 	return kinds[0]
+}
+
+// TestMergePatchInPart compares a JSON merge patch of the part that is touched with one of the whole document.
+func TestMergePatchInPart(t *testing.T) {
+	t.Parallel()
+	table := kind.NewTable(must(builtin.Kinds(builtin.Options{}))...)
+	fill := fuzzer.FuzzerFor(apitesting.FuzzerFuncs, rand.NewSource(1), legacyscheme.Codecs).NumElements(0, 2)
+	inPart := 0
+	for seed := range int64(60) {
+		maker := &patchMaker{Rand: rand.New(rand.NewSource(seed))}
+		for _, gvr := range []schema.GroupVersionResource{
+			{Version: "v1", Resource: "pods"}, {Version: "v1", Resource: "nodes"}, {Version: "v1", Resource: "secrets"}, {Version: "v1", Resource: "services"},
+			{Group: "apps", Version: "v1", Resource: "deployments"}, {Group: "networking.k8s.io", Version: "v1", Resource: "ingresses"},
+		} {
+			r := table.Resource(gvr.Group, gvr.Version, gvr.Resource)
+			obj, other := stored(t, r, fill), stored(t, r, fill)
+			from, to := must(r.Convert(obj)), must(r.Convert(other))
+			body, err := json.Marshal(maker.patch(t, from, to))
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := &patcher{
+				ctx: t.Context(), call: &Call{Resource: r, Info: &request.Info{}}, typ: types.MergePatchType, body: body,
+				options: &metav1.PatchOptions{FieldValidation: "Strict"},
+			}
+			got := p.applyMergeInPart(obj)
+			if got == nil {
+				continue
+			}
+			inPart++
+			want, err := p.applyJSONAsAWhole(obj)
+			if err != nil {
+				t.Fatalf("seed %d, %v: as a whole: %v\n%s", seed, gvr, err, body)
+			}
+			if diff := cmp.Diff(toJSON(t, must(r.Convert(want))), toJSON(t, must(r.Convert(got)))); diff != "" {
+				t.Fatalf("seed %d, %v (-whole +part):\n%s\n%s", seed, gvr, diff, body)
+			}
+		}
+	}
+	if inPart < 40 {
+		t.Errorf("only %d patches were applied in part", inPart)
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// stored is a random object as it comes out of the store.
+func stored(t *testing.T, r *kind.Resource, fill *randfill.Filler) runtime.Object {
+	t.Helper()
+	obj := r.New()
+	fill.Fill(obj)
+	return must(r.Decode(must(r.Kind.Encode(obj)), 1))
 }
