@@ -153,7 +153,7 @@ func (m *merging) merge(p *plan, to reflect.Value, from any) found {
 	}
 	switch p.op {
 	case leaf, ownForm:
-		if p.doubtful || p.op == ownForm && !plainScalar(from) || !setLeaf(to, from, p.convert != nil) {
+		if p.doubtful || p.op == ownForm && !plainScalar(from) || p.repeats(from) || !setLeaf(to, from, p.convert != nil) {
 			return m.give()
 		}
 		return found{member: true}
@@ -325,4 +325,36 @@ func (p *plan) stepOf(v any) (step, bool) {
 		}
 	}
 	return step{text: keyText(keys), kind: keyStep, keys: keys}, true
+}
+
+// repeats tells whether a list somewhere in what is owned as a whole may have a key twice, which upstream refuses.
+func (p *plan) repeats(v any) bool {
+	switch v := v.(type) {
+	case map[string]any:
+		for i := range p.fields {
+			if f := &p.fields[i]; f.plan.repeats(v[f.text[3:len(f.text)-1]]) {
+				return true
+			}
+		}
+		for _, element := range v {
+			if p.element != nil && p.element.repeats(element) {
+				return true
+			}
+		}
+	case []any:
+		seen := make(map[string]bool, len(v))
+		for _, element := range v {
+			if p.op == asList {
+				s, ok := p.stepOf(element)
+				if !ok || seen[s.text] {
+					return true
+				}
+				seen[s.text] = true
+			}
+			if p.element != nil && p.element.repeats(element) {
+				return true
+			}
+		}
+	}
+	return false
 }
