@@ -312,7 +312,7 @@ func (w *walk) items(shape *listShape, list []any) []listed {
 // stepTo is the path element of an element.
 func (l *listShape) stepTo(v any) (step, bool) {
 	if len(l.keys) == 0 {
-		s, ok := plainScalar(v)
+		s, ok := keyScalar(v)
 		var text strings.Builder
 		text.WriteString(`"v:`)
 		s.write(&text)
@@ -323,7 +323,7 @@ func (l *listShape) stepTo(v any) (step, bool) {
 	keys := make([]keyValue, 0, len(l.keys))
 	for _, k := range l.keys {
 		if field, there := object[k.name]; there {
-			s, ok := plainScalar(field)
+			s, ok := keyScalar(field)
 			if !ok {
 				return step{}, false
 			}
@@ -345,6 +345,7 @@ func setEntries(obj runtime.Object, entries []entry) bool {
 	if !ok || len(entries) == 0 {
 		return false
 	}
+	inOrder(entries)
 	list := make([]any, len(entries))
 	for i, e := range entries {
 		if e.Time != nil && e.Time.IsZero() {
@@ -384,8 +385,8 @@ func (s fieldset) asMap(member bool) map[string]any {
 	return m
 }
 
-// plainScalar is a value as a key, and false if upstream has to see to it.
-func plainScalar(v any) (scalar, bool) {
+// keyScalar is a value as a key, and false if upstream has to see to it.
+func keyScalar(v any) (scalar, bool) {
 	switch v := v.(type) {
 	case string:
 		return scalar{kind: stringScalar, text: v}, allPlain(v)

@@ -24,7 +24,9 @@ import (
 type updater struct {
 	types       *typeschema.Types
 	convertor   runtime.ObjectConvertor
+	defaulter   runtime.ObjectDefaulter
 	gvk         schema.GroupVersionKind
+	hub         schema.GroupVersion
 	subresource string
 	reset       fieldset // what writes leave alone
 	never       fieldset // what nobody owns
@@ -103,7 +105,6 @@ func (u *updater) update(live, obj runtime.Object, manager string) bool {
 		to.SetManagedFields(from.GetManagedFields())
 		return true
 	}
-	inOrder(entries)
 	if u.shape == nil || !setEntries(obj, entries) {
 		to.SetManagedFields(encode(entries))
 	}
@@ -279,6 +280,7 @@ func encode(entries []entry) []metav1.ManagedFieldsEntry {
 	if len(entries) == 0 {
 		return nil
 	}
+	inOrder(entries)
 	list := make([]metav1.ManagedFieldsEntry, len(entries))
 	for i, e := range entries {
 		list[i] = *e.ManagedFieldsEntry
