@@ -7,6 +7,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/util/proxy"
@@ -70,7 +72,7 @@ func (s *Server) admission(life context.Context, p *parts, metrics *server.Metri
 	chain, err := kayakadmission.New(kayakadmission.Options{
 		Config: s.config.Admission, Life: life, Informers: informers, Fresh: freshInformers, Client: client, Dynamic: dynamicClient, Loopback: config,
 		Served: p.custom.Table, Mapper: kayakadmission.NewMapper(p.custom.Table), Namespace: p.namespace, Authorizer: p.authorizer,
-		Converter: p.api.Fields.Converter,
+		Converter: p.converter,
 		Service: func(namespace, name string, port int32) (*url.URL, error) {
 			if namespace == corev1.NamespaceDefault && name == "kubernetes" && port == 443 {
 				return url.Parse(s.URL())
@@ -85,6 +87,21 @@ func (s *Server) admission(life context.Context, p *parts, metrics *server.Metri
 	p.api.Admission = admission.WithAudit(chain)
 	p.api.Governs = func(k *kind.Kind) bool { return chain.Governs(k.GroupResource()) }
 	return nil
+}
+
+// converter returns what merges objects of a kind, which may be a custom one; nil when there are no types of it.
+func (p *parts) converter(gvk schema.GroupVersionKind) managedfields.TypeConverter {
+	for _, r := range p.custom.Table().Version(gvk.Group, gvk.Version) {
+		if r.Name != gvk.Kind || r.Custom == nil {
+			continue
+		}
+		types, err := r.Custom.Types()
+		if err != nil {
+			return nil
+		}
+		return types
+	}
+	return p.api.Fields.Converter(gvk)
 }
 
 // namespace returns a namespace as it is now.
