@@ -72,7 +72,7 @@ func (s *Server) admission(life context.Context, p *parts, metrics *server.Metri
 	chain, err := kayakadmission.New(kayakadmission.Options{
 		Config: s.config.Admission, Life: life, Informers: informers, Fresh: freshInformers, Client: client, Dynamic: dynamicClient, Loopback: config,
 		Served: p.custom.Table, Mapper: kayakadmission.NewMapper(p.custom.Table), Namespace: p.namespace, Authorizer: p.authorizer,
-		Converter: p.converter,
+		Converter: p.converter, ServerID: s.listener.Addr().String(),
 		Service: func(namespace, name string, port int32) (*url.URL, error) {
 			if namespace == corev1.NamespaceDefault && name == "kubernetes" && port == 443 {
 				return url.Parse(s.URL())
