@@ -41,14 +41,15 @@ const (
 	stopTimeout  = 90 * time.Second
 )
 
-// startKayak starts kayak with its defaults.
+// startKayak starts kayak with its defaults, but without controllers: kube-apiserver has none, and one of kayak's, the garbage
+// collector, would take away pods whose owner is not there.
 func startKayak(ctx context.Context, binary, dir string) (*server, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, err
 	}
 	s := &server{began: time.Now()}
-	if err := s.run(dir, binary, "serve", "--data-dir", filepath.Join(dir, "data"), "--secure-port", port); err != nil {
+	if err := s.run(dir, binary, "serve", "--data-dir", filepath.Join(dir, "data"), "--secure-port", port, "--controllers="); err != nil {
 		return nil, err
 	}
 	return s.whenReady(ctx, func() (*rest.Config, error) {
