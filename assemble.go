@@ -2,7 +2,6 @@ package kayak
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -63,7 +62,8 @@ type parts struct {
 	// policy are the controllers of roles and bindings.
 	policy []controller
 	// started is closed when the controllers have made what was missing.
-	started chan struct{}
+	started  chan struct{}
+	refusals refusals
 }
 
 // resource returns a kind in a version, served or not.
@@ -100,6 +100,7 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 		authorizer: s.newAuthorization(life),
 		objects:    &services.Server{},
 		started:    make(chan struct{}),
+		refusals:   refusals{log: s.log},
 	}
 	if p.authn, err = s.authenticate(life, p); err != nil {
 		return nil, err
@@ -242,27 +243,6 @@ func (s *Server) ownAddresses() []netip.AddrPort {
 		own = append(own, address.AddrPort())
 	}
 	return own
-}
-
-// ensure lets the controllers make what is missing: the namespaces at first, then everything that is about roles beside the rest,
-// because a start is mostly waiting for writes.
-func (p *parts) ensure(ctx context.Context) error {
-	if err := ensureAll(ctx, p.controllers[:1]); err != nil {
-		return err
-	}
-	policy := make(chan error, 1)
-	go func() { policy <- ensureAll(ctx, p.policy) }()
-	err := ensureAll(ctx, p.controllers[1:])
-	return errors.Join(err, <-policy)
-}
-
-func ensureAll(ctx context.Context, list []controller) error {
-	for _, c := range list {
-		if err := c.Ensure(ctx); err != nil {
-			return fmt.Errorf("cannot set up the %s: %w", c.Name(), err)
-		}
-	}
-	return nil
 }
 
 // controllers are what the server keeps in order, in the order in which one needs the other.
