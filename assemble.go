@@ -23,6 +23,7 @@ import (
 	"github.com/kayak-k8s/kayak/internal/actions"
 	"github.com/kayak-k8s/kayak/internal/connect"
 	"github.com/kayak-k8s/kayak/internal/controllers"
+	"github.com/kayak-k8s/kayak/internal/controllers/premade"
 	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/kind/builtin"
 	"github.com/kayak-k8s/kayak/internal/kind/custom"
@@ -268,14 +269,17 @@ func ensureAll(ctx context.Context, list []controller) error {
 // controllers are what the server keeps in order, in the order in which one needs the other.
 func (s *Server) controllers(p *parts) []controller {
 	return []controller{
-		&controllers.SystemNamespaces{API: p.api, Resource: p.resource("", "v1", "namespaces"), Logger: s.log},
+		&controllers.SystemNamespaces{API: p.api, Resource: p.resource("", "v1", "namespaces"), Premade: premade.Default(), Logger: s.log},
 		s.clusterAuthentication(p),
 		&services.DefaultCIDR{Objects: p.objects, Ranges: s.config.ServiceClusterIPRange, Logger: s.log},
 		&services.Repair{Allocator: p.allocator, Objects: p.objects, Logger: s.log},
-		&controllers.PriorityClasses{API: p.api, Resource: p.resource("scheduling.k8s.io", "v1", "priorityclasses"), Logger: s.log},
+		&controllers.PriorityClasses{
+			API: p.api, Resource: p.resource("scheduling.k8s.io", "v1", "priorityclasses"), Premade: premade.Default(), Logger: s.log,
+		},
 		&controllers.FlowControl{
 			API: p.api, FlowSchemas: p.resource("flowcontrol.apiserver.k8s.io", "v1", "flowschemas"),
-			PriorityLevels: p.resource("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations"), Logger: s.log,
+			PriorityLevels: p.resource("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations"), Premade: premade.Default(),
+			Logger: s.log,
 		},
 		p.custom,
 		p.service, // the last: it makes pods come here
