@@ -74,7 +74,7 @@ func (s *Server) authorizationControllers(p *parts) []controller {
 		Premade: premade.Default(),
 		Obey:    func() { p.authorizer.rbac.CatchUp() }, Logger: s.log,
 	}}
-	aggregation := &controllers.ClusterRoleAggregation{API: p.api, ClusterRoles: clusterRoles, Logger: s.log}
+	aggregation := &controllers.ClusterRoleAggregation{API: p.api, ClusterRoles: clusterRoles, Premade: premade.Default(), Logger: s.log}
 	if manager.On(s.config.Controllers, aggregation.Name()) {
 		list = append(list, aggregation)
 	}

@@ -32,12 +32,12 @@ var premadeKinds = []resource{namespaces, classes, flowSchemas, priorityLevels, 
 
 // making are the controllers that make what can be premade.
 func (c *cluster) making(a *verb.API, set *premade.Set) []controller {
-	flow, policy := c.flowControl(a), c.rbacPolicy(a)
-	flow.Premade, policy.Premade = set, set
+	flow, policy, aggregation := c.flowControl(a), c.rbacPolicy(a), c.aggregation(a)
+	flow.Premade, policy.Premade, aggregation.Premade = set, set, set
 	return []controller{
 		&controllers.SystemNamespaces{API: a, Resource: c.resource(namespaces), Premade: set, Logger: quiet()},
 		&controllers.PriorityClasses{API: a, Resource: c.resource(classes), Premade: set, Logger: quiet()},
-		flow, policy, c.aggregation(a),
+		flow, policy, aggregation,
 	}
 }
 
@@ -158,6 +158,16 @@ func TestReady(t *testing.T) {
 		t.Error("what is as it was made was written again")
 	}
 	mend(t, c, a)
+}
+
+// TestAggregationOfOthers lets a role come with a label while all there is are premade ones.
+func TestAggregationOfOthers(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	a := c.tracking(t)
+	list := c.making(a, premade.Default())
+	ensure(t, list...)
+	follows(t, c, a, list[len(list)-1])
 }
 
 // mend changes and deletes some of the objects, and lets a start see to it.
