@@ -138,7 +138,7 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 		MaxReadOnly: s.config.MaxRequestsInflight, MaxMutating: s.config.MaxMutatingRequestsInflight,
 		RequestTimeout: s.config.RequestTimeout, Stopping: stopping, Logs: s.logs, Logger: s.log,
 	})
-	documents.setPaths(s.http.Paths())
+	documents.paths = s.http.Paths
 	if err := s.admission(life, p, metrics); err != nil {
 		return nil, err
 	}
