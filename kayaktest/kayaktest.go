@@ -32,6 +32,11 @@
 // # What a test sees
 //
 // [LogRequests] writes every request to the test's log, [Log] what the server has to say.
+//
+// # What is the process's
+//
+// Servers share nothing but what never changes. One thing upstream has made the process's: [FeatureGates], so tests that set them
+// cannot be parallel.
 package kayaktest
 
 import (
@@ -69,11 +74,15 @@ func Start(t testing.TB, options ...Option) *rest.Config {
 func New(t testing.TB, opts ...Option) *Server {
 	t.Helper()
 	o := newOptions(opts)
+	setGates(t, o.gates)
 	s := &Server{t: t, inMemory: o.inMemory, faults: newFaults()}
 	config := o.config
 	config.Middleware = s.middleware(o)
 	if config.Logger == nil && o.log {
 		config.Logger = slog.New(slog.NewTextHandler(newTestLog(t), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	if o.logRequests {
+		config.Logger = withRequests(t, config.Logger)
 	}
 	server, err := kayak.New(config)
 	if err != nil {
@@ -100,6 +109,9 @@ func (s *Server) Stop() {
 	s.faults.close()
 	if err := s.server.Stop(ctx); err != nil {
 		s.t.Errorf("kayaktest: cannot stop the server: %v", err)
+	}
+	if s.webhooks != nil {
+		s.webhooks.close() // the server asks them to the last
 	}
 }
 
