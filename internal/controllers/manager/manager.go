@@ -130,13 +130,6 @@ func (e *environment) root() *rest.Config {
 	return e.configFor(&user.DefaultInfo{Name: user.KubeControllerManager, Groups: []string{user.AllAuthenticated, privileged}})
 }
 
-// server is the server itself, who may do everything.
-func (e *environment) server() *rest.Config {
-	return e.configFor(&user.DefaultInfo{
-		Name: user.APIServerUser, Groups: []string{user.AllAuthenticated, privileged},
-	})
-}
-
 func (e *environment) configFor(u user.Info) *rest.Config {
 	config := loopback.Config(e.Handler, u)
 	config.Transport = &inTheirOwnTime{config.Transport, e.requests}
