@@ -271,6 +271,7 @@ func (s *Server) controllers(p *parts) []controller {
 	return []controller{
 		&controllers.SystemNamespaces{API: p.api, Resource: p.resource("", "v1", "namespaces"), Premade: premade.Default(), Logger: s.log},
 		s.clusterAuthentication(p),
+		&controllers.LegacyTokens{API: p.api, ConfigMaps: p.resource("", "v1", "configmaps"), Logger: s.log},
 		&services.DefaultCIDR{Objects: p.objects, Ranges: s.config.ServiceClusterIPRange, Logger: s.log},
 		&services.Repair{Allocator: p.allocator, Objects: p.objects, Logger: s.log},
 		&controllers.PriorityClasses{

@@ -21,6 +21,7 @@ func (s *Server) startControllers(life context.Context, p *parts) error {
 	if s.config.DataDir != "" {
 		options.SigningCert, options.SigningKey = s.material.Path("ca.crt"), s.material.Path("ca.key")
 	}
+	options.SigningPEM.Cert, options.SigningPEM.Key = s.material.CA.CertPEM, s.material.CA.KeyPEM
 	m, err := manager.New(options)
 	if err != nil {
 		return err

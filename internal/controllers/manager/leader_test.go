@@ -57,11 +57,12 @@ func join(t *testing.T, etcd string) *member {
 		t.Fatal(err)
 	}
 	m.server = server
-	client, err := kubernetes.NewForConfig(server.ConfigFor("admin", "system:masters", "system:authenticated"))
+	config := server.ConfigFor("admin", "system:masters", "system:authenticated")
+	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.cluster = &cluster{t, client, t.Context()}
+	m.cluster = &cluster{t, client, t.Context(), config}
 	t.Cleanup(m.stop)
 	return m
 }

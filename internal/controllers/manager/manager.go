@@ -35,8 +35,9 @@ type Options struct {
 	Elect string
 	// RootCA is what the server's certificate is verified with, as PEM.
 	RootCA []byte
-	// SigningCert and SigningKey are the files of the authority that signs certificates; empty for none.
+	// SigningCert and SigningKey are the files of the authority that signs certificates. Without files it is in SigningPEM.
 	SigningCert, SigningKey string
+	SigningPEM              struct{ Cert, Key []byte }
 	// Tokens makes the tokens in Secrets; nil for none.
 	Tokens serviceaccounttokens.TokenGenerator
 	Logger *slog.Logger
