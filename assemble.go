@@ -50,6 +50,7 @@ type parts struct {
 	root        string
 	api         *verb.API
 	table       *kind.Table
+	served      *kind.Table // the kinds that are served without custom resources
 	authorizer  *authorization
 	objects     *services.Server
 	allocator   *services.Allocator
@@ -124,6 +125,7 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 	p.objects.Connect(p.api, p.table)
 	// What is not served is still stored, and the server's own parts may need it.
 	served := p.table.Select(s.apis.Enabled)
+	p.served = served
 	if err := p.custom.Connect(p.table, served); err != nil {
 		return nil, err
 	}
@@ -283,6 +285,10 @@ func (s *Server) controllers(p *parts) []controller {
 			Logger: s.log,
 		},
 		p.custom,
+		&controllers.APIServices{
+			API: p.api, Resource: p.resource("apiregistration.k8s.io", "v1", "apiservices"), BuiltIn: p.served, Served: p.servedKinds,
+			Premade: premade.Default(), Logger: s.log,
+		},
 		p.service, // the last: it makes pods come here
 	}
 }

@@ -23,22 +23,40 @@ func ready(ctx context.Context, a *verb.API, set *premade.Set, snapshot *state.S
 	if set == nil {
 		return false
 	}
-	var missing []*premade.Object
-	complete := true
+	var objects []*premade.Object
 	for _, r := range kinds {
-		for _, o := range set.Under(r.KeyPrefix("", "")) {
-			switch record := snapshot.Get(a.Root + o.Key); {
-			case record == nil:
-				missing = append(missing, o)
-			case !o.Matches(record.Value):
-				complete = false
-			}
+		objects = append(objects, set.Under(r.KeyPrefix("", ""))...)
+	}
+	return len(writeReady(ctx, a, snapshot, objects)) == 0
+}
+
+// writeReady writes those of the objects that are missing, and returns those that are otherwise than made, or could not be written.
+func writeReady(ctx context.Context, a *verb.API, snapshot *state.Snapshot, objects []*premade.Object) (others []*premade.Object) {
+	var missing []*premade.Object
+	for _, o := range objects {
+		switch record := snapshot.Get(a.Root + o.Key); {
+		case record == nil:
+			missing = append(missing, o)
+		case !o.Matches(record.Value):
+			others = append(others, o)
 		}
 	}
 	now := time.Now()
-	err := together(missing, func(o *premade.Object) error {
+	failed := make([]bool, len(missing))
+	places := make([]int, len(missing))
+	for i := range places {
+		places[i] = i
+	}
+	_ = together(places, func(i int) error {
+		o := missing[i]
 		_, err := a.Store.Put(ctx, a.Root+o.Key, o.Fill(uuid.NewString(), now), 0, store.PutOptions{})
-		return err
+		failed[i] = err != nil
+		return nil
 	})
-	return complete && err == nil // who has to look at each also finds what keeps it from being written
+	for i, o := range missing {
+		if failed[i] { // whoever looks at each also finds what keeps it from being written
+			others = append(others, o)
+		}
+	}
+	return others
 }

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/kube-aggregator/pkg/apis/apiregistration"
 	"k8s.io/kubernetes/pkg/apis/flowcontrol"
 	"k8s.io/kubernetes/pkg/apis/rbac"
 
@@ -28,7 +29,9 @@ var rewrite = flag.Bool("rewrite", false, "write the premade objects anew")
 var namespaces = resource{"", "namespaces"}
 
 // premadeKinds are the kinds that have premade objects.
-var premadeKinds = []resource{namespaces, classes, flowSchemas, priorityLevels, roles, clusterRoles, roleBindings, clusterRoleBindings}
+var premadeKinds = []resource{
+	namespaces, classes, flowSchemas, priorityLevels, roles, clusterRoles, roleBindings, clusterRoleBindings, apiServices,
+}
 
 // making are the controllers that make what can be premade.
 func (c *cluster) making(a *verb.API, set *premade.Set) []controller {
@@ -37,7 +40,7 @@ func (c *cluster) making(a *verb.API, set *premade.Set) []controller {
 	return []controller{
 		&controllers.SystemNamespaces{API: a, Resource: c.resource(namespaces), Premade: set, Logger: quiet()},
 		&controllers.PriorityClasses{API: a, Resource: c.resource(classes), Premade: set, Logger: quiet()},
-		flow, policy, aggregation,
+		c.apiServices(a, set), flow, policy, aggregation,
 	}
 }
 
@@ -117,6 +120,9 @@ func withHoles(obj runtime.Object) {
 			schema.Status.Conditions[i].LastTransitionTime = then
 		}
 	}
+	if service, ok := obj.(*apiregistration.APIService); ok {
+		service.Status.Conditions[0].LastTransitionTime = then
+	}
 }
 
 // TestReady lets a start write the premade objects, a second one find nothing to do, and a third one what somebody has changed.
@@ -143,6 +149,9 @@ func TestReady(t *testing.T) {
 		}
 		if schema, ok := obj.(*flowcontrol.FlowSchema); ok {
 			times = append(times, schema.Status.Conditions[0].LastTransitionTime.Time)
+		}
+		if service, ok := obj.(*apiregistration.APIService); ok {
+			times = append(times, service.Status.Conditions[0].LastTransitionTime.Time)
 		}
 		if slices.ContainsFunc(times, func(at time.Time) bool { return at.Before(began) || at.After(time.Now()) }) {
 			t.Errorf("%s has the times %v, after %v", kv.Key, times, began)

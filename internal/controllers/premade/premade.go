@@ -1,6 +1,6 @@
 // Package premade has the objects that every cluster has and that are the same in all of them, encoded as they are stored: the
-// system namespaces, the default roles and bindings, flow control's objects, the priority classes. About a hundred and eighty; to
-// make them anew would be most of the work of a first start.
+// system namespaces, the default roles and bindings, flow control's objects, the priority classes, the APIServices of built-in APIs.
+// About two hundred; to make them anew would be most of the work of a first start.
 //
 // What differs from one cluster to the next are UIDs and times. Where these are in the encoded form, an [Object] has holes: [Object.Fill]
 // fills them, [Object.Matches] says whether a stored value is nothing but the object with its holes filled. So a start on an empty
@@ -26,8 +26,8 @@ import (
 //go:embed objects.bin
 var file []byte
 
-// UID and Time stand in the encoded objects where a cluster's own are to be. As protobuf both are as long as any other: a UID has
-// 36 bytes, and seconds have five from 1978 to 3058.
+// UID and Time stand in the encoded objects where a cluster's own are to be. Both are as long as any other: a UID has 36 bytes, and
+// seconds have five in protobuf, from 1978 to 3058. Where objects are stored as JSON, times are text.
 const (
 	UID  = "premade0-0000-4000-8000-000000000000"
 	Time = 1234567890
@@ -38,8 +38,33 @@ type Object struct {
 	// Key is the key it is stored at, without the root.
 	Key   string
 	value []byte
-	// uids and times are where holes begin.
-	uids, times []int
+	// holes are in the order of their places.
+	holes []hole
+}
+
+// hole is where something stands that differs.
+type hole struct {
+	at, size int
+	of       form
+}
+
+// form is what is to be in a hole.
+type form int
+
+const (
+	uidText form = iota
+	timeProtobuf
+	timeText
+)
+
+func (f form) fill(uid string, now time.Time) []byte {
+	switch f {
+	case uidText:
+		return []byte(uid)
+	case timeProtobuf:
+		return seconds(now.Unix())
+	}
+	return now.UTC().AppendFormat(nil, time.RFC3339)
 }
 
 // Set is a number of objects, in the order of their keys.
@@ -56,7 +81,15 @@ var Default = sync.OnceValue(func() *Set {
 
 // New makes an object of a stored value that has UID and Time in it.
 func New(key string, value []byte) *Object {
-	return &Object{Key: key, value: value, uids: all(value, []byte(UID)), times: all(value, seconds(Time))}
+	o := &Object{Key: key, value: value}
+	for _, of := range []form{uidText, timeProtobuf, timeText} {
+		pattern := of.fill(UID, time.Unix(Time, 0))
+		for _, at := range all(value, pattern) {
+			o.holes = append(o.holes, hole{at, len(pattern), of})
+		}
+	}
+	slices.SortFunc(o.holes, func(a, b hole) int { return a.at - b.at })
+	return o
 }
 
 // seconds is the first field of metav1.Timestamp.
@@ -75,12 +108,9 @@ func all(data, pattern []byte) (places []int) {
 
 // Fill returns the value of the object in a cluster. The UID has 36 bytes.
 func (o *Object) Fill(uid string, now time.Time) []byte {
-	value, created := bytes.Clone(o.value), seconds(now.Unix())
-	for _, at := range o.uids {
-		copy(value[at:at+len(UID)], uid)
-	}
-	for _, at := range o.times {
-		copy(value[at:at+len(created)], created)
+	value := bytes.Clone(o.value)
+	for _, h := range o.holes {
+		copy(value[h.at:h.at+h.size], h.of.fill(uid, now))
 	}
 	return value
 }
@@ -91,21 +121,11 @@ func (o *Object) Matches(value []byte) bool {
 		return false
 	}
 	from := 0
-	for i, j := 0, 0; i < len(o.uids) || j < len(o.times); {
-		at, size := len(value), 0
-		if i < len(o.uids) {
-			at, size = o.uids[i], len(UID)
-		}
-		if j < len(o.times) && o.times[j] < at {
-			at, size = o.times[j], len(seconds(Time))
-			j++
-		} else {
-			i++
-		}
-		if !bytes.Equal(value[from:at], o.value[from:at]) {
+	for _, h := range o.holes {
+		if !bytes.Equal(value[from:h.at], o.value[from:h.at]) {
 			return false
 		}
-		from = at + size
+		from = h.at + h.size
 	}
 	return bytes.Equal(value[from:], o.value[from:])
 }
@@ -118,6 +138,14 @@ func (s *Set) Under(prefix string) []*Object {
 		to++
 	}
 	return s.objects[from:to]
+}
+
+// Find returns the object with a key, nil if there is none.
+func (s *Set) Find(key string) *Object {
+	if list := s.Under(key); len(list) > 0 && list[0].Key == key {
+		return list[0]
+	}
+	return nil
 }
 
 // Format is the form of the file: for each object the key and the value, each after its length.

@@ -16,19 +16,23 @@ func TestHoles(t *testing.T) {
 		"one of each":   {"a", UID, "b", string(seconds(Time)), "c"},
 		"time first":    {string(seconds(Time)), "b", UID},
 		"side by side":  {UID, string(seconds(Time)), string(seconds(Time))},
+		"as text":       {"a", UID, "b2009-02-13T23:31:30Z", "c"},
 		"several times": {"a", UID, "b", string(seconds(Time)), "c", string(seconds(Time)), "d"},
 	} {
 		text := strings.Join(parts, "")
 		o := New("key", []byte(text))
 		filled := o.Fill(uid, now)
-		want := strings.NewReplacer(UID, uid, string(seconds(Time)), string(seconds(now.Unix()))).Replace(text)
+		want := strings.NewReplacer(UID, uid, string(seconds(Time)), string(seconds(now.Unix())), "2009-02-13T23:31:30Z", "2027-01-15T08:00:00Z").Replace(text)
 		if string(filled) != want {
 			t.Errorf("%s: filled %q, want %q", name, filled, want)
 		}
 		if !o.Matches(filled) {
 			t.Errorf("%s: what was filled does not match", name)
 		}
-		holes := bytes.Count([]byte(text), []byte(UID))*len(UID) + bytes.Count([]byte(text), seconds(Time))*len(seconds(Time))
+		holes := 0
+		for _, pattern := range []string{UID, string(seconds(Time)), "2009-02-13T23:31:30Z"} {
+			holes += strings.Count(text, pattern) * len(pattern)
+		}
 		differing := 0
 		for i := range filled {
 			other := bytes.Clone(filled)
