@@ -89,11 +89,15 @@ func (c *APIServices) Run(ctx context.Context) {
 		return
 	}
 	ctx = verb.AsServer(ctx)
+	builtIn := map[string]bool{}
+	for _, gv := range c.builtIn() {
+		builtIn[apiServiceName(gv)] = true
+	}
 	for ctx.Err() == nil {
 		table, changed := c.Served()
 		snapshot, err := c.API.State.Consistent(ctx)
 		if err == nil {
-			err = c.sync(ctx, snapshot, managedAlways, c.custom(table), nil)
+			err = c.sync(ctx, snapshot, managedAlways, c.custom(table), builtIn)
 		}
 		if err != nil && ctx.Err() == nil {
 			c.Logger.Warn("cannot register the APIs of custom resources, will try again when there are others", "error", err)

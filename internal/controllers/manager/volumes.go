@@ -3,7 +3,6 @@ package manager
 import (
 	"context"
 
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/klog/v2"
 	"k8s.io/kubernetes/pkg/controller/volume/pvcprotection"
 	"k8s.io/kubernetes/pkg/controller/volume/pvprotection"
@@ -13,7 +12,7 @@ import (
 // to be deleted is not in use; without them neither a claim nor its namespace would ever end.
 
 func newClaimProtection(ctx context.Context, e *environment) (func(context.Context), error) {
-	client, err := kubernetes.NewForConfig(e.config("pvc-protection-controller"))
+	client, err := coreClient(e.config("pvc-protection-controller"))
 	if err != nil {
 		return nil, err
 	}
@@ -23,7 +22,7 @@ func newClaimProtection(ctx context.Context, e *environment) (func(context.Conte
 }
 
 func newVolumeProtection(ctx context.Context, e *environment) (func(context.Context), error) {
-	client, err := kubernetes.NewForConfig(e.config("pv-protection-controller"))
+	client, err := coreClient(e.config("pv-protection-controller"))
 	if err != nil {
 		return nil, err
 	}
