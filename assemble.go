@@ -138,7 +138,7 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 		Middleware: s.config.Middleware, NoHTTP2: s.config.Serving.NoHTTP2, MaxStreams: s.config.Serving.MaxStreamsPerConnection,
 		Checks: s.checks(p.started), Metrics: metrics,
 		MaxReadOnly: s.config.MaxRequestsInflight, MaxMutating: s.config.MaxMutatingRequestsInflight,
-		RequestTimeout: s.config.RequestTimeout, Stopping: stopping, Logs: s.logs, Logger: s.log,
+		RequestTimeout: s.config.RequestTimeout, Stopping: stopping, Profiling: s.config.Profiling, Logs: s.logs, Logger: s.log,
 	})
 	documents.paths = s.http.Paths
 	if err := s.admission(life, p, metrics); err != nil {

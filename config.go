@@ -82,6 +82,8 @@ type Config struct {
 	MinRequestTimeout time.Duration
 	// DeleteCollectionWorkers is how many objects of a collection are deleted at a time; default 1.
 	DeleteCollectionWorkers int
+	// Profiling serves the profiles of the process, in pprof's format, at /debug/pprof/ to those who may.
+	Profiling bool
 	// LogDirectory is served at /logs/ to those who may; empty for none. It must neither hold DataDir nor be in it: there are keys.
 	LogDirectory string
 

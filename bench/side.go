@@ -48,7 +48,7 @@ func startKayak(ctx context.Context, binary, dir string) (*server, error) {
 		return nil, err
 	}
 	s := &server{began: time.Now()}
-	if err := s.run(dir, binary, "serve", "--data-dir", filepath.Join(dir, "data"), "--secure-port", port); err != nil {
+	if err := s.run(dir, binary, "serve", "--data-dir", filepath.Join(dir, "data"), "--secure-port", port, "--controllers="); err != nil {
 		return nil, err
 	}
 	return s.whenReady(ctx, func() (*rest.Config, error) {

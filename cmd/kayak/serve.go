@@ -139,6 +139,7 @@ func (o *serveOptions) addFlags(flags *pflag.FlagSet) {
 		"further pages of lists, as a quantity such as 512Mi. (default 128Mi: some 25,000 changes of Pods)")
 	minimum := flags.Int("min-request-timeout", 1800, "The minimum number of seconds a watch must be kept open before timing it out.")
 	flags.IntVar(&c.DeleteCollectionWorkers, "delete-collection-workers", 1, "Number of workers spawned for DeleteCollection call.")
+	flags.BoolVar(&c.Profiling, "profiling", true, "Enable profiling via web interface host:port/debug/pprof/.")
 	flags.StringVar(&o.logFile, "log-file", "", "File to write the log to as well; it is appended to.")
 	flags.BoolVar(&o.logsHandler, "enable-logs-handler", false, "If true, serve the directory of --log-file at /logs/.")
 	flags.IntVarP(&o.verbosity, "v", "v", 0, "Number for the log level verbosity: 0 warnings and errors, 2 information, 4 and more debugging.")

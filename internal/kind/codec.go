@@ -70,7 +70,15 @@ func (k *Kind) Encode(obj runtime.Object) ([]byte, error) {
 
 // Convert returns obj, of the hub version, in the resource's version. It may share memory with obj.
 func (r *Resource) Convert(obj runtime.Object) (runtime.Object, error) {
-	return r.Codec.Convertor.ConvertToVersion(obj, r.Version)
+	return r.Codec.Sharing().ConvertToVersion(obj, r.Version)
+}
+
+// Sharing is the Convertor without the copy that a scheme makes of what it converts: the result may share memory with it.
+func (c *Codec) Sharing() runtime.ObjectConvertor {
+	if scheme, ok := c.Convertor.(*runtime.Scheme); ok {
+		return runtime.UnsafeObjectConvertor(scheme)
+	}
+	return c.Convertor
 }
 
 // Item is an encoded object the way it stands in a list, for most kinds without apiVersion and kind (see Resource.Frame): for JSON

@@ -15,8 +15,8 @@
 // definitions when it starts; here that is done ahead, by the command in generate, and embedded (package typeschema). It is
 // decompressed at the first write, and a type is read when it is first needed.
 //
-// For creates, updates and patches that work is done by a comparison that is compiled once for each type (plan.go, compare.go,
-// update.go), which costs a fraction, and to the byte gives what upstream's package gives. It does what is usual; for the rest,
+// That work is done by a comparison that is compiled once for each type (plan.go, compare.go, update.go; apply.go for what is
+// applied), which costs a fraction, and to the byte gives what upstream's package gives. It does what is usual; for the rest,
 // entries of several versions, more managers than are kept, names that JSON escapes, objects that upstream finds invalid, it
 // gives way to upstream's. A differential fuzz test over all kinds holds them together.
 //
@@ -174,29 +174,23 @@ func (t *Tracker) newManager(r *kind.Resource, sub *kind.Subresource) (*Manager,
 		}
 	}
 	gvk := face.GVK()
-	convertor := sharing(face.Codec.Convertor)
+	convertor := face.Codec.Sharing()
 	exclude := resetFields(r, sub)
+	hub := schema.GroupVersion{Group: gvk.Group, Version: runtime.APIVersionInternal}
 	fields, err := managedfields.NewDefaultFieldManager(
 		converter{types.Types}, convertor, face.Codec.Defaulter, face.Codec.Creater,
-		gvk, schema.GroupVersion{Group: gvk.Group, Version: runtime.APIVersionInternal}, name, fieldpath.NewExcludeFilterSetMap(exclude))
+		gvk, hub, name, fieldpath.NewExcludeFilterSetMap(exclude))
 	if err != nil {
 		return nil, err
 	}
 	m := &Manager{fields: fields}
 	if reset, ok := fieldsetOf(exclude[fieldpath.APIVersion(gvk.GroupVersion().String())]); ok {
 		m.updater = &updater{
-			types: types, convertor: convertor, gvk: gvk, subresource: name, reset: reset, never: neverOwned(), now: time.Now,
+			types: types, convertor: convertor, defaulter: face.Codec.Defaulter, gvk: gvk, hub: hub, subresource: name,
+			reset: reset, never: neverOwned(), now: time.Now,
 		}
 	}
 	return m, nil
-}
-
-// sharing is the convertor without the copy that a scheme makes first: nothing here changes what it converts.
-func sharing(convertor runtime.ObjectConvertor) runtime.ObjectConvertor {
-	if scheme, ok := convertor.(*runtime.Scheme); ok {
-		return runtime.UnsafeObjectConvertor(scheme)
-	}
-	return convertor
 }
 
 // resetFields are the fields that a write leaves alone, whatever is sent: the status of an update of the object, say. So who
@@ -237,6 +231,11 @@ func (m *Manager) Update(live, obj runtime.Object, manager string) runtime.Objec
 // Apply merges an applied configuration into live, which is not changed, and returns the outcome, of the hub version. Errors
 // are those that a client gets; force takes over what other managers own, without it that is a conflict.
 func (m *Manager) Apply(live, applied runtime.Object, manager string, force bool) (runtime.Object, error) {
+	if m.updater != nil {
+		if obj, ok := m.updater.apply(live, applied, manager, force); ok {
+			return obj, nil
+		}
+	}
 	return m.fields.Apply(live, applied, manager, force)
 }
 

@@ -22,7 +22,9 @@ import (
 type updater struct {
 	types       *vocabulary
 	convertor   runtime.ObjectConvertor
+	defaulter   runtime.ObjectDefaulter
 	gvk         schema.GroupVersionKind
+	hub         schema.GroupVersion
 	subresource string
 	reset       fieldset // what writes leave alone
 	never       fieldset // what nobody owns

@@ -217,11 +217,13 @@ func (p paths) find(path string) http.Handler {
 	return nil
 }
 
-// names lists the paths as the index at "/" does: without slashes at their ends.
+// names lists the paths as the index at "/" does: without slashes at their ends, and without those for finding errors.
 func (p paths) names() []string {
 	var list []string
 	for path := range p {
-		list = append(list, strings.TrimSuffix(path, "/"))
+		if !strings.HasPrefix(path, "/debug/") {
+			list = append(list, strings.TrimSuffix(path, "/"))
+		}
 	}
 	return list
 }

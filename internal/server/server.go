@@ -69,6 +69,8 @@ type Options struct {
 	MaxStreams int
 	// Stopping is closed by Shutdown; it must be the one that API knows.
 	Stopping chan struct{}
+	// Profiling serves the profiles of the process.
+	Profiling bool
 	// Logs is a directory to serve at /logs/, or nil.
 	Logs   *os.Root
 	Logger *slog.Logger
@@ -105,6 +107,7 @@ func New(options Options) *Server {
 	s.paths = paths{"/metrics": options.Metrics.Handler()}
 	s.addHealth(options.Checks)
 	s.addLogs(options.Logs)
+	s.addProfiling(options.Profiling)
 	s.addDocuments(options.Documents)
 	s.http = &http.Server{
 		Handler:           s,

@@ -1,10 +1,11 @@
 package state
 
 import (
+	"cmp"
+	"hash/maphash"
 	"iter"
 	"math/bits"
 	"slices"
-	"strings"
 )
 
 // Term is a condition on one label or one field: that it has one of some values.
@@ -16,7 +17,7 @@ type Term struct {
 }
 
 // maxIndexes bounds the indexes of a leaf; what is asked for beyond them is found by looking at each record. An index of a leaf
-// takes up to 24 bytes for each record.
+// takes up to 16 bytes for each record.
 const maxIndexes = 4
 
 // index finds the records of a leaf by the values of one label or field. Immutable.
@@ -28,10 +29,14 @@ type index struct {
 	values []indexedValue // sorted
 }
 
+// indexedValue stands for the values with a hash. To look through the values themselves, all over memory, would be most of what
+// an index costs; that two have the same hash is rare, and then more records are found than have been asked for.
 type indexedValue struct {
-	value   string
+	hash    uint64
 	records uint64 // bit i is for the leaf's record i
 }
+
+var hashSeed = maphash.MakeSeed()
 
 // Having returns the records of the span that meet a term, or more than those: a term that is nil, or for which there is no
 // index, is met by all. Reading many spans by the same term costs little more than reading what it finds.
@@ -58,15 +63,15 @@ func (s Span) Having(term *Term) iter.Seq[*Record] {
 // find returns the records with one of some values.
 func (x *index) find(values []string) (records uint64) {
 	for _, value := range values {
-		if i, ok := x.search(value); ok {
+		if i, ok := x.search(maphash.String(hashSeed, value)); ok {
 			records |= x.values[i].records
 		}
 	}
 	return records
 }
 
-func (x *index) search(value string) (int, bool) {
-	return slices.BinarySearchFunc(x.values, value, func(v indexedValue, value string) int { return strings.Compare(v.value, value) })
+func (x *index) search(hash uint64) (int, bool) {
+	return slices.BinarySearchFunc(x.values, hash, func(v indexedValue, hash uint64) int { return cmp.Compare(v.hash, hash) })
 }
 
 // indexOf returns the leaf's index for a term, made now if need be; nil when the leaf has too many.
@@ -105,9 +110,10 @@ func newIndex(records []*Record, term *Term, facts uint64) *index {
 		if !ok {
 			continue
 		}
-		at, ok := x.search(value)
+		hash := maphash.String(hashSeed, value)
+		at, ok := x.search(hash)
 		if !ok {
-			x.values = slices.Insert(x.values, at, indexedValue{value: value})
+			x.values = slices.Insert(x.values, at, indexedValue{hash: hash})
 		}
 		x.values[at].records |= 1 << i
 	}

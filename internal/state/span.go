@@ -20,7 +20,10 @@ type Span struct {
 // scope can keep encodings, others cannot (see Span.Keeps).
 func (s *Snapshot) Spans(scope, prefix, from string, fn func(Span) bool) {
 	first, end, scopeEnd := max(prefix, from), after(prefix), after(scope)
-	s.root.leaves(first, end, func(leaf *node) bool {
+	s.root.leaves(first, end, "", func(leaf *node, next string) bool {
+		if leaf.low >= first && next != "" && (end == "" || next <= end) { // the prefix is one in the scope
+			return fn(Span{Records: leaf.records, shared: true, leaf: leaf, facts: s.facts})
+		}
 		_, all := leaf.between(scope, scopeEnd)
 		at, some := leaf.between(first, end)
 		if len(some) == 0 {
@@ -94,20 +97,24 @@ func (s Span) Encoding(id string, encode func() ([]byte, error)) ([]byte, error)
 	return e.get(encode)
 }
 
-// leaves calls fn for the leaves that may hold keys with from <= key < to, in order, until it returns false. It reports
-// whether fn always returned true.
-func (n *node) leaves(from, to string, fn func(*node) bool) bool {
+// leaves calls fn for the leaves that may hold keys with from <= key < to, in order, until it returns false. With each leaf it
+// says where the next one begins, "" if that is not known; next is what follows n. It reports whether fn always returned true.
+func (n *node) leaves(from, to, next string, fn func(leaf *node, next string) bool) bool {
 	switch {
 	case n == nil:
 		return true
 	case n.leaf():
-		return fn(n)
+		return fn(n, next)
 	}
-	for _, c := range n.children[n.child(from):] {
+	for i := n.child(from); i < len(n.children); i++ {
+		c, behind := n.children[i], next
 		if to != "" && c.low >= to {
 			return true
 		}
-		if !c.leaves(from, to, fn) {
+		if i+1 < len(n.children) {
+			behind = n.children[i+1].low
+		}
+		if !c.leaves(from, to, behind, fn) {
 			return false
 		}
 	}

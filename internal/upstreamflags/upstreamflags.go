@@ -80,7 +80,7 @@ func isSo(name, value string) bool {
 	switch name {
 	case "allow-privileged", "aggregator-reject-forwarding-redirect", "enable-garbage-collector", "watch-cache":
 		return value == "true"
-	case "contention-profiling", "enable-priority-and-fairness", "profiling", "permit-port-sharing", "permit-address-sharing":
+	case "contention-profiling", "enable-priority-and-fairness", "permit-port-sharing", "permit-address-sharing":
 		return value == "false"
 	case "storage-backend":
 		return value == "etcd3"

@@ -35,8 +35,8 @@ func TestRest(t *testing.T) {
 		err   string
 	}{
 		{args: ""},
-		{args: "--audit-log-path=/a --profiling", given: "audit-log-path profiling"},
-		{args: "--profiling=false --allow-privileged=true --storage-backend=etcd3 --goaway-chance=0"}, // is so
+		{args: "--audit-log-path=/a --contention-profiling", given: "audit-log-path contention-profiling"},
+		{args: "--contention-profiling=false --allow-privileged=true --storage-backend=etcd3 --goaway-chance=0"}, // is so
 		{args: "--tls-sni-cert-key= --watch-cache-sizes="},
 		{args: "--audit_log_path=/a", given: "audit-log-path"},
 		{args: "--audit-log-maxage=a", err: `invalid argument "a" for "--audit-log-maxage" flag`},

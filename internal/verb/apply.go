@@ -28,7 +28,9 @@ func (p *patcher) applyConfiguration(existing runtime.Object, exists bool) (runt
 		}
 	}
 	configuration := &unstructured.Unstructured{Object: map[string]any{}}
-	if err := yaml.Unmarshal(p.body, &configuration.Object); err != nil {
+	if p.configuration != nil {
+		configuration.Object = runtime.DeepCopyJSON(p.configuration) // it may be applied again
+	} else if err := yaml.Unmarshal(p.body, &configuration.Object); err != nil {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
 	}
 	if err := checkPatchedQuantities(p.call.face(), p.body, configuration.Object); err != nil {
@@ -44,7 +46,7 @@ func (p *patcher) applyConfiguration(existing runtime.Object, exists bool) (runt
 
 // checkDuplicates warns of fields that are there twice, or refuses them. Fields that are not known do not get this far.
 func (p *patcher) checkDuplicates() error {
-	if !strict(p.options.FieldValidation) {
+	if !strict(p.options.FieldValidation) || p.configuration != nil {
 		return nil
 	}
 	err := yaml.UnmarshalStrict(p.body, &map[string]any{})

@@ -249,6 +249,7 @@ type listWriter struct {
 	gzip   *wire.Gzip // nil for a plain answer
 	tail   []byte
 	buffer []byte
+	frame  []byte // the small pieces that have not filled a frame yet
 	err    error
 }
 
@@ -290,12 +291,27 @@ func (l *listWriter) part(p *part, last bool) {
 		l.framed(l.buffer, last)
 	case p.joined != nil:
 		l.framed(p.joined, last)
+	case l.gzip == nil && !l.pretty:
+		l.items(p.items, last)
 	default:
 		l.buffer = l.buffer[:0]
 		for _, item := range p.items {
 			l.buffer, _ = wire.AppendItem(l.buffer, l.media, item)
 		}
 		l.framed(l.buffer, last)
+	}
+}
+
+// items writes items that have not been framed.
+func (l *listWriter) items(items [][]byte, last bool) {
+	for i, item := range items {
+		if l.media == wire.Protobuf {
+			l.write(wire.ItemHead(l.buffer[:0], len(item)))
+		}
+		l.write(item)
+		if !last || i < len(items)-1 {
+			l.comma()
+		}
 	}
 }
 
@@ -329,6 +345,7 @@ func (l *listWriter) comma() {
 // end writes what comes after the parts.
 func (l *listWriter) end() {
 	l.write(l.tail)
+	l.flush()
 	if l.gzip != nil && l.err == nil {
 		l.err = l.gzip.Close()
 	}
@@ -339,13 +356,35 @@ func (l *listWriter) write(b []byte) {
 	case l.err != nil:
 	case l.gzip != nil:
 		l.err = l.gzip.Plain(b)
-	default:
+	case len(b) >= wholeFrame:
+		l.flush()
 		for len(b) > 0 && l.err == nil {
 			n := min(len(b), wholeFrame)
 			_, l.err = l.w.Write(b[:n])
 			b = b[n:]
 		}
+	default:
+		l.gather(b)
 	}
+}
+
+// gather puts small pieces together: a frame costs more than to copy what is in it.
+func (l *listWriter) gather(b []byte) {
+	if l.frame == nil {
+		l.frame = make([]byte, 0, wholeFrame)
+	}
+	n := min(len(b), wholeFrame-len(l.frame))
+	if l.frame = append(l.frame, b[:n]...); len(l.frame) == wholeFrame {
+		l.flush()
+		l.frame = append(l.frame, b[n:]...)
+	}
+}
+
+func (l *listWriter) flush() {
+	if len(l.frame) > 0 && l.err == nil {
+		_, l.err = l.w.Write(l.frame)
+	}
+	l.frame = l.frame[:0]
 }
 
 // wholeFrame is the size of writes that, as an HTTP/2 frame, fit one TLS record.

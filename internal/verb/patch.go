@@ -16,8 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/mergepatch"
-	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/apiserver/pkg/registry/rest"
@@ -79,6 +77,8 @@ type patcher struct {
 	typ     types.PatchType
 	body    []byte
 	options *metav1.PatchOptions
+	// configuration is what body applies, when it has been read already. It is never changed.
+	configuration map[string]any
 }
 
 func (a *API) newPatcher(ctx context.Context, c *Call) (*patcher, error) {
@@ -99,6 +99,9 @@ func (a *API) newPatcher(ctx context.Context, c *Call) (*patcher, error) {
 // checkSyntax refuses a patch that cannot be read, whatever it is for.
 func (p *patcher) checkSyntax() error {
 	if p.applies() {
+		if p.configuration = plainConfiguration(p.body); p.configuration != nil {
+			return nil
+		}
 		if _, err := yaml.ToJSON(p.body); err != nil {
 			return apierrors.NewBadRequest(fmt.Sprintf("error encoding patch: %v", err))
 		}
@@ -147,6 +150,15 @@ func (p *patcher) next(existing runtime.Object) (runtime.Object, error) {
 
 // applyJSON applies a JSON patch or a JSON merge patch to the object's JSON.
 func (p *patcher) applyJSON(existing runtime.Object) (runtime.Object, error) {
+	if p.typ == types.MergePatchType {
+		if obj := p.applyMergeInPart(existing); obj != nil {
+			return obj, nil
+		}
+	}
+	return p.applyJSONAsAWhole(existing)
+}
+
+func (p *patcher) applyJSONAsAWhole(existing runtime.Object) (runtime.Object, error) {
 	r := p.call.face()
 	item, err := r.EncodeItem(existing, false)
 	if err != nil {
@@ -246,62 +258,6 @@ func (p *patcher) checkJSON(into any) ([]error, error) {
 	return strictErrs, nil
 }
 
-// applyStrategic applies a strategic merge patch, which follows the patch strategies of the version's Go type.
-func (p *patcher) applyStrategic(existing runtime.Object) (runtime.Object, error) {
-	r := p.call.face()
-	versioned, err := r.Convert(existing)
-	if err != nil {
-		return nil, err
-	}
-	document, err := runtime.DefaultUnstructuredConverter.ToUnstructured(versioned)
-	if err != nil {
-		return nil, err
-	}
-	patch := map[string]any{}
-	strictErrs, err := p.decodeStrategic(&patch)
-	if err != nil {
-		return nil, err
-	}
-	target, err := r.Codec.Creater.New(r.GVK())
-	if err != nil {
-		return nil, err
-	}
-	patched, err := strategicpatch.StrategicMergeMapPatch(document, patch, target)
-	if err != nil {
-		return nil, strategicError(err)
-	}
-	if err := checkPatchedQuantities(r, p.body, patched); err != nil {
-		return nil, invalidPatch(fmt.Sprintf("%+v", patch), err)
-	}
-	err = runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(patched, target, strict(p.options.FieldValidation))
-	if err != nil {
-		strictErr, ok := runtime.AsStrictDecodingError(err)
-		if !ok {
-			return nil, invalidPatch(fmt.Sprintf("%+v", patch), err)
-		}
-		strictErrs = append(strictErrs, strictErr.Errors()...)
-	}
-	if err := p.strictErrors(strictErrs, fmt.Sprintf("%+v", patch)); err != nil {
-		return nil, err
-	}
-	r.Codec.Defaulter.Default(target)
-	return r.Codec.Convertor.ConvertToVersion(target, r.Codec.Hub)
-}
-
-func (p *patcher) decodeStrategic(patch *map[string]any) ([]error, error) {
-	if !strict(p.options.FieldValidation) {
-		if err := kjson.UnmarshalCaseSensitivePreserveInts(p.body, patch); err != nil {
-			return nil, apierrors.NewBadRequest(err.Error())
-		}
-		return nil, nil
-	}
-	strictErrs, err := kjson.UnmarshalStrict(p.body, patch)
-	if err != nil {
-		return nil, apierrors.NewBadRequest(err.Error())
-	}
-	return strictErrs, nil
-}
-
 // strictErrors warns of fields that are not known, or refuses them.
 func (p *patcher) strictErrors(errs []error, patch string) error {
 	if len(errs) == 0 {
@@ -316,18 +272,6 @@ func (p *patcher) strictErrors(errs []error, patch string) error {
 
 func invalidPatch(patch string, err error) error {
 	return apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), patch, err.Error())})
-}
-
-func strategicError(err error) error {
-	switch {
-	case errors.Is(err, mergepatch.ErrBadJSONDoc), errors.Is(err, mergepatch.ErrBadPatchFormatForPrimitiveList),
-		errors.Is(err, mergepatch.ErrBadPatchFormatForRetainKeys), errors.Is(err, mergepatch.ErrBadPatchFormatForSetElementOrderList),
-		errors.Is(err, mergepatch.ErrUnsupportedStrategicMergePatchFormat):
-		return apierrors.NewBadRequest(err.Error())
-	case errors.Is(err, mergepatch.ErrNoListOfLists), errors.Is(err, mergepatch.ErrPatchContentNotMatchRetainKeys):
-		return unprocessable(err)
-	}
-	return err
 }
 
 func unprocessable(err error) error {

@@ -57,15 +57,28 @@ func (a *API) update(ctx context.Context, c *Call) error {
 		return err
 	}
 	dedupOwners(ctx, obj, duplicateOwnersWarning)
-	change := &change{
-		next:    func(runtime.Object) (runtime.Object, error) { return obj.DeepCopyObject(), nil },
-		options: options,
-	}
+	change := &change{next: c.bodyEachTime(obj, media, body), options: options}
 	change.version = accessor.GetResourceVersion()
 	if uid := accessor.GetUID(); uid != "" {
 		change.preconditions = &metav1.Preconditions{UID: &uid}
 	}
 	return a.change(ctx, c, out, change)
+}
+
+// bodyEachTime returns obj, what the body is, once, and then, since whoever had it has changed it, reads the body again.
+func (c *Call) bodyEachTime(obj runtime.Object, media wire.Media, body []byte) func(runtime.Object) (runtime.Object, error) {
+	return func(runtime.Object) (runtime.Object, error) {
+		if next := obj; next != nil {
+			obj = nil
+			return next, nil
+		}
+		silent := context.Background() // what there is to be warned of, the client knows
+		again, err := c.decodeBody(silent, media, body, metav1.FieldValidationIgnore)
+		if err == nil {
+			dedupOwners(silent, again, duplicateOwnersWarning)
+		}
+		return again, err
+	}
 }
 
 // change is a write to an object that may exist: what an update and a patch have in common.
@@ -256,11 +269,11 @@ func (a *API) prepareUpdate(ctx context.Context, c *Call, strategy rest.RESTUpda
 }
 
 func (c *Call) validateUpdate(ctx context.Context, obj, existing runtime.Object, validate rest.ValidateObjectUpdateFunc) error {
-	obj, err := c.view(obj.DeepCopyObject())
+	obj, err := c.view(obj)
 	if err != nil {
 		return err
 	}
-	if existing, err = c.view(existing.DeepCopyObject()); err != nil {
+	if existing, err = c.view(existing); err != nil {
 		return err
 	}
 	return validate(ctx, obj, existing)

@@ -162,12 +162,16 @@ func (e Envelope) Tail(media Media, meta metav1.ListMeta) []byte {
 // last item of a list must lose.
 func AppendItem(b []byte, media Media, item []byte) (framed []byte, at int) {
 	if media == Protobuf {
-		b = protowire.AppendTag(b, 2, protowire.BytesType)
-		b = protowire.AppendVarint(b, uint64(len(item)))
+		b = ItemHead(b, len(item))
 		return append(b, item...), len(b)
 	}
 	at = len(b)
 	return append(append(b, item...), ','), at
+}
+
+// ItemHead appends what AppendItem puts before a protobuf item of a size.
+func ItemHead(b []byte, size int) []byte {
+	return protowire.AppendVarint(protowire.AppendTag(b, 2, protowire.BytesType), uint64(size))
 }
 
 // ItemSize is how much AppendItem appends for an item of a size.

@@ -12,9 +12,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gofrs/flock"
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
-	"go.etcd.io/etcd/client/pkg/v3/fileutil"
 	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/server/v3/config"
 	"go.etcd.io/etcd/server/v3/etcdserver"
@@ -36,18 +36,19 @@ func lockDirectory(dir string) (unlock func(), err error) {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data directory private: %w", err)
 	}
-	lock, err := fileutil.TryLockFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	lock := flock.New(filepath.Join(dir, "lock"), flock.SetFlag(os.O_RDWR|os.O_CREATE), flock.SetPermissions(0o600))
+	locked, err := lock.TryLock()
 	switch {
-	case errors.Is(err, fileutil.ErrLocked):
-		return nil, errInUse(dir)
 	case err != nil:
 		return nil, fmt.Errorf("lock the data directory: %w", err)
+	case !locked:
+		return nil, errInUse(dir)
 	}
 	if err := checkDatabase(dir); err != nil {
-		lock.Close()
+		lock.Unlock()
 		return nil, err
 	}
-	return func() { lock.Close() }, nil
+	return func() { lock.Unlock() }, nil
 }
 
 func errInUse(dir string) error {

@@ -1,0 +1,59 @@
+package verb
+
+import (
+	"encoding/json"
+	"reflect"
+
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	"k8s.io/apimachinery/pkg/runtime"
+	kjson "sigs.k8s.io/json"
+
+	"github.com/kayak-k8s/kayak/internal/wire"
+)
+
+// applyMergeInPart applies a JSON merge patch to the part of the object that it touches. It returns nil if the patch touches
+// everything, or has anything that the client is to be told about: then it is to be applied as a whole, which finds the words.
+func (p *patcher) applyMergeInPart(existing runtime.Object) runtime.Object {
+	r := p.call.face()
+	if r.Custom != nil {
+		return nil
+	}
+	patch := map[string]any{}
+	if strictErrs, err := kjson.UnmarshalStrict(p.body, &patch); err != nil || len(strictErrs) > 0 {
+		return nil
+	}
+	versioned, err := r.Convert(existing)
+	if err != nil || reflect.TypeOf(versioned).Elem().Kind() != reflect.Struct {
+		return nil
+	}
+	part := touchedBy(patch, versioned)
+	if part == nil {
+		return nil
+	}
+	document, err := part.document(versioned)
+	if err != nil {
+		return nil
+	}
+	text, err := json.Marshal(document)
+	if err != nil {
+		return nil
+	}
+	patched, err := jsonpatch.MergePatch(text, p.body)
+	if err != nil || checkQuantities(r, wire.JSON, patched) != nil {
+		return nil
+	}
+	target, err := r.Codec.Creater.New(r.GVK())
+	if err != nil {
+		return nil
+	}
+	if strictErrs, err := kjson.UnmarshalStrict(patched, target); err != nil || len(strictErrs) > 0 {
+		return nil
+	}
+	target = part.completed(target, versioned)
+	r.Codec.Defaulter.Default(target)
+	obj, err := r.Codec.Sharing().ConvertToVersion(target, r.Codec.Hub)
+	if err != nil {
+		return nil
+	}
+	return obj
+}
