@@ -42,6 +42,8 @@ package kayaktest
 import (
 	"context"
 	"log/slog"
+	"runtime/pprof"
+	"strings"
 	"testing"
 	"time"
 
@@ -108,7 +110,9 @@ func (s *Server) Stop() {
 	defer cancel()
 	s.faults.close()
 	if err := s.server.Stop(ctx); err != nil {
-		s.t.Errorf("kayaktest: cannot stop the server: %v", err)
+		var stacks strings.Builder
+		_ = pprof.Lookup("goroutine").WriteTo(&stacks, 1)
+		s.t.Errorf("kayaktest: cannot stop the server: %v\n%s", err, stacks.String())
 	}
 	if s.webhooks != nil {
 		s.webhooks.close() // the server asks them to the last
