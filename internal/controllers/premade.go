@@ -1,7 +1,9 @@
 package controllers
 
 import (
+	"bufio"
 	"context"
+	"crypto/rand"
 	"time"
 
 	"github.com/google/uuid"
@@ -41,15 +43,16 @@ func writeReady(ctx context.Context, a *verb.API, snapshot *state.Snapshot, obje
 			others = append(others, o)
 		}
 	}
-	now := time.Now()
+	now, random := time.Now(), bufio.NewReaderSize(rand.Reader, max(len(missing), 1)*len(uuid.UUID{})) // read at once
 	failed := make([]bool, len(missing))
 	places := make([]int, len(missing))
+	uids := make([]string, len(missing))
 	for i := range places {
-		places[i] = i
+		places[i], uids[i] = i, uuid.Must(uuid.NewRandomFromReader(random)).String()
 	}
 	_ = together(places, func(i int) error {
 		o := missing[i]
-		_, err := a.Store.Put(ctx, a.Root+o.Key, o.Fill(uuid.NewString(), now), 0, store.PutOptions{})
+		_, err := a.Store.Put(ctx, a.Root+o.Key, o.Fill(uids[i], now), 0, store.PutOptions{})
 		failed[i] = err != nil
 		return nil
 	})
