@@ -354,3 +354,30 @@ func bearer(config *rest.Config, token string) *rest.Config {
 	config.BearerToken = token
 	return config
 }
+
+// A server that begins with a snapshot has the custom resources that were in it, and their API, at once.
+func TestSnapshotOfCustomResources(t *testing.T) {
+	t.Parallel()
+	boats := schema.GroupVersionResource{Group: "example.com", Version: "v1", Resource: "boats"}
+	first := kayaktest.New(t, kayaktest.CRDObjects(crd("boat")))
+	_, err := dynamicClient(t, first.Config()).Resource(boats).Namespace("default").Create(t.Context(), &unstructured.Unstructured{
+		Object: map[string]any{"apiVersion": "example.com/v1", "kind": "Boat", "metadata": map[string]any{"name": "a"}, "sails": int64(3)},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	snapshot := first.Snapshot()
+	first.Stop()
+	config := kayaktest.Start(t, kayaktest.FromSnapshot(snapshot))
+	boat, err := dynamicClient(t, config).Resource(boats).Namespace("default").Get(t.Context(), "a", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if boat.Object["sails"] != int64(3) {
+		t.Errorf("it is %v", boat.Object)
+	}
+	resources, err := client(t, config).Discovery().ServerResourcesForGroupVersion("example.com/v1")
+	if err != nil || len(resources.APIResources) != 1 {
+		t.Errorf("discovery has %v, error %v", resources, err)
+	}
+}
