@@ -4,14 +4,18 @@ import (
 	"context"
 	"net/url"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/util/proxy"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/rest"
 
 	kayakadmission "github.com/kayak-k8s/kayak/internal/admission"
@@ -66,17 +70,11 @@ func (s *Server) admission(life context.Context, p *parts, metrics *server.Metri
 	fresh := views
 	fresh.Fresh = true
 	informers, freshInformers := informers.New(views), informers.New(fresh)
-	services := informers.Core().V1().Services().Lister()
 	chain, err := kayakadmission.New(kayakadmission.Options{
 		Config: s.config.Admission, Life: life, Informers: informers, Fresh: freshInformers, Client: client, Dynamic: dynamicClient, Loopback: config,
 		Served: p.custom.Table, Mapper: kayakadmission.NewMapper(p.custom.Table), Namespace: p.namespace, Authorizer: p.authorizer,
-		Converter: p.api.Fields.Converter,
-		Service: func(namespace, name string, port int32) (*url.URL, error) {
-			if namespace == corev1.NamespaceDefault && name == "kubernetes" && port == 443 {
-				return url.Parse(s.URL())
-			}
-			return proxy.ResolveCluster(services, namespace, name, port)
-		},
+		Converter: p.converter, ServerID: s.listener.Addr().String(),
+		Service: s.webhookServices(life, informers.Core().V1().Services().Lister()),
 	})
 	if err != nil || chain == nil {
 		return err
@@ -85,6 +83,44 @@ func (s *Server) admission(life context.Context, p *parts, metrics *server.Metri
 	p.api.Admission = admission.WithAudit(chain)
 	p.api.Governs = func(k *kind.Kind) bool { return chain.Governs(k.GroupResource()) }
 	return nil
+}
+
+// webhookServices finds the address of a service that a webhook is at: its cluster IP, or this server itself. An error is not believed
+// before the state is as new as the store: the service may have been made, or given another port, a moment ago.
+func (s *Server) webhookServices(life context.Context, services corelisters.ServiceLister) func(namespace, name string, port int32) (*url.URL, error) {
+	return func(namespace, name string, port int32) (*url.URL, error) {
+		if namespace == corev1.NamespaceDefault && name == "kubernetes" && port == 443 {
+			return url.Parse(s.URL())
+		}
+		found, err := proxy.ResolveCluster(services, namespace, name, port)
+		if err == nil {
+			return found, nil
+		}
+		ctx, cancel := context.WithTimeout(life, webhookServiceTime)
+		defer cancel()
+		if _, outdated := s.state.Consistent(ctx); outdated != nil {
+			return nil, err
+		}
+		return proxy.ResolveCluster(services, namespace, name, port)
+	}
+}
+
+// webhookServiceTime bounds the wait for the state before a webhook's service counts as not found.
+const webhookServiceTime = time.Second
+
+// converter returns what merges objects of a kind, which may be a custom one; nil when there are no types of it.
+func (p *parts) converter(gvk schema.GroupVersionKind) managedfields.TypeConverter {
+	for _, r := range p.custom.Table().Version(gvk.Group, gvk.Version) {
+		if r.Name != gvk.Kind || r.Custom == nil {
+			continue
+		}
+		types, err := r.Custom.Types()
+		if err != nil {
+			return nil
+		}
+		return types
+	}
+	return p.api.Fields.Converter(gvk)
 }
 
 // namespace returns a namespace as it is now.

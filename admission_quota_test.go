@@ -35,6 +35,10 @@ func TestQuotaNeverOverAdmits(t *testing.T) {
 	if _, err := quotas.UpdateStatus(t.Context(), q, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	// A dry run is told what would be, and charged nothing.
+	if _, err := clients[0].CoreV1().ConfigMaps("default").Create(t.Context(), configMap("dry"), metav1.CreateOptions{DryRun: []string{"All"}}); err != nil {
+		t.Fatal(err)
+	}
 	var admitted, refused, conflicts atomic.Int64
 	var wg sync.WaitGroup
 	for i := range writers {

@@ -17,6 +17,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -119,6 +120,26 @@ func configureMutating(t *testing.T, c kubernetes.Interface, name string, webhoo
 	}
 }
 
+// warnings collects what a server warns of.
+type warnings struct {
+	mu    sync.Mutex
+	texts []string
+}
+
+func (w *warnings) HandleWarningHeader(_ int, _, text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.texts = append(w.texts, text)
+}
+
+func (w *warnings) take() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	texts := w.texts
+	w.texts = nil
+	return texts
+}
+
 func allow(*admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
 	return &admissionv1.AdmissionResponse{Allowed: true}
 }
@@ -131,7 +152,9 @@ func patch(text string) *admissionv1.AdmissionResponse {
 func TestWebhookRefuses(t *testing.T) {
 	t.Parallel()
 	eachStore(t, func(t *testing.T, server *kayak.Server) {
-		c := client(t, server.RESTConfig())
+		config, heard := server.RESTConfig(), &warnings{}
+		config.WarningHandler = heard
+		c := client(t, config)
 		maps := c.CoreV1().ConfigMaps("default")
 		w := startWebhook(t, func(r *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
 			var m corev1.ConfigMap
@@ -155,6 +178,9 @@ func TestWebhookRefuses(t *testing.T) {
 			if _, err := maps.Create(t.Context(), labelled, metav1.CreateOptions{}); err != nil {
 				t.Fatal(err)
 			}
+			if texts := heard.take(); len(texts) != 1 || texts[0] != "well done" {
+				t.Fatalf("warnings %q", texts)
+			}
 			if err := c.AdmissionregistrationV1().ValidatingWebhookConfigurations().Delete(t.Context(), "labels", metav1.DeleteOptions{}); err != nil {
 				t.Fatal(err)
 			}
@@ -165,25 +191,59 @@ func TestWebhookRefuses(t *testing.T) {
 	})
 }
 
-// What admission does is counted under upstream's names.
+// What admission does is counted under upstream's names, for each plugin and step.
 func TestAdmissionMetrics(t *testing.T) {
 	t.Parallel()
-	c := client(t, start(t, kayak.Config{}).RESTConfig())
-	w := startWebhook(t, allow)
-	configureValidating(t, c, "counted", w.validating("counted.example.com", rule("", "v1", "configmaps")))
-	if _, err := c.CoreV1().ConfigMaps("default").Create(t.Context(), configMap("m"), metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
+	config := start(t, kayak.Config{}).RESTConfig()
+	c := client(t, config)
+	w := startWebhook(t, func(r *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
+		return &admissionv1.AdmissionResponse{Allowed: r.Name != "refused", Result: &metav1.Status{Code: 403}}
+	})
+	absent := w.validating("counted-absent.example.com", rule("", "v1", "configmaps"))
+	absent.ClientConfig.URL, absent.FailurePolicy = ptr.To("https://127.0.0.1:1/"), ptr.To(registration.Ignore)
+	configureValidating(t, c, "counted", w.validating("counted.example.com", rule("", "v1", "configmaps")), absent)
+	create(t, config, registrations("validatingadmissionpolicies"), "", `
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: counted-policy}
+spec:
+  matchConstraints: {resourceRules: [{apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [configmaps]}]}
+  validations: [{expression: "object.metadata.name != 'unfit'"}]
+`)
+	create(t, config, registrations("validatingadmissionpolicybindings"), "", `
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: counted-binding}
+spec: {policyName: counted-policy, validationActions: [Deny]}
+`)
+	for name, refused := range map[string]bool{"m": false, "refused": true, "unfit": true} {
+		if _, err := c.CoreV1().ConfigMaps("default").Create(t.Context(), configMap(name), metav1.CreateOptions{}); (err != nil) != refused {
+			t.Fatalf("%s: %v", name, err)
+		}
 	}
 	text, err := c.CoreV1().RESTClient().Get().AbsPath("/metrics").DoRaw(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
+	const step, plugin = "apiserver_admission_step_admission_duration_seconds", "apiserver_admission_controller_admission_duration_seconds"
 	for _, want := range []string{
-		`apiserver_admission_step_admission_duration_seconds_count{operation="CREATE",rejected="false",type="admit"}`,
-		`apiserver_admission_controller_admission_duration_seconds_count{name="NamespaceLifecycle",operation="CREATE",rejected="false",type="admit"}`,
-		`apiserver_admission_webhook_admission_duration_seconds_count{name="counted.example.com",operation="CREATE",rejected="false",type="validating"}`,
+		step + `_count{operation="CREATE",rejected="false",type="admit"} `,
+		step + `_count{operation="CREATE",rejected="true",type="validate"} 2`,
+		step + `_bucket{operation="CREATE",rejected="false",type="admit",le="0.005"} `,
+		step + `_summary_count{operation="CREATE",rejected="true",type="validate"} 2`,
+		plugin + `_count{name="NamespaceLifecycle",operation="CREATE",rejected="false",type="admit"} `,
+		plugin + `_count{name="ValidatingAdmissionWebhook",operation="CREATE",rejected="true",type="validate"} 1`,
+		plugin + `_count{name="ValidatingAdmissionPolicy",operation="CREATE",rejected="true",type="validate"} 1`,
+		`apiserver_admission_webhook_admission_duration_seconds_count{name="counted.example.com",operation="CREATE",rejected="false",type="validating"} 1`,
+		`apiserver_admission_webhook_admission_duration_seconds_count{name="counted.example.com",operation="CREATE",rejected="true",type="validating"} 1`,
+		`apiserver_admission_webhook_rejection_count{error_type="no_error",name="counted.example.com",operation="CREATE",rejection_code="403",type="validating"} 1`,
+		`apiserver_admission_webhook_request_total{code="200",name="counted.example.com",operation="CREATE",rejected="false",type="validating"} 1`,
+		`apiserver_admission_webhook_fail_open_count{name="counted-absent.example.com",type="validating"} 2`,
+		`apiserver_validating_admission_policy_check_total{enforcement_action="deny",error_type="invalid_error",policy="counted-policy",policy_binding="counted-binding"} 1`,
+		`apiserver_validating_admission_policy_check_duration_seconds_count{enforcement_action="deny",error_type="invalid_error",policy="counted-policy",policy_binding="counted-binding"} 1`,
+		"apiserver_cel_compilation_duration_seconds_count ",
 	} {
-		if !strings.Contains(string(text), want) {
+		if !strings.Contains(string(text), "\n"+want) {
 			t.Errorf("there is no %s", want)
 		}
 	}
@@ -315,6 +375,67 @@ func TestWebhookMatches(t *testing.T) {
 	if last.Kind.Version != "v1" || last.RequestKind.Version != "v2" || !strings.Contains(string(last.Object.Raw), `"apiVersion":"autoscaling/v1"`) {
 		t.Errorf("asked about %v, requested %v: %s", last.Kind, last.RequestKind, last.Object.Raw)
 	}
+}
+
+// Which namespaces, and which versions, a webhook is for.
+func TestWebhookSelects(t *testing.T) {
+	t.Parallel()
+	c := client(t, start(t, kayak.Config{}).RESTConfig())
+	w := startWebhook(t, allow)
+	for name, labels := range map[string]map[string]string{"in": {"hooked": "yes"}, "out": nil} {
+		n := namespaceObject(name)
+		n.Labels = labels
+		if _, err := c.CoreV1().Namespaces().Create(t.Context(), n, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	selected := w.validating("selected.example.com", rule("", "v1", "configmaps"))
+	selected.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"hooked": "yes"}}
+	exact := w.validating("exact.example.com", rule("autoscaling", "v1", "horizontalpodautoscalers"))
+	exact.MatchPolicy = ptr.To(registration.Exact)
+	cluster := w.validating("cluster.example.com", rule("*", "*", "*"))
+	cluster.Rules[0].Scope = ptr.To(registration.ClusterScope)
+	cluster.ObjectSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"cluster": "yes"}}
+	configureValidating(t, c, "selects", selected, exact, cluster)
+	asked := 0
+	expect := func(what string, more int, err error) {
+		t.Helper()
+		asked += more
+		if _, n := w.last(); err != nil || n != asked {
+			t.Errorf("%s: asked %d times, not %d; %v", what, n, asked, err)
+		}
+	}
+	for _, namespace := range []string{"in", "out"} {
+		_, err := c.CoreV1().ConfigMaps(namespace).Create(t.Context(), configMap("m"), metav1.CreateOptions{})
+		expect("namespace "+namespace, map[string]int{"in": 1}[namespace], err)
+	}
+	n, err := c.CoreV1().Namespaces().Get(t.Context(), "out", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Labels["hooked"] = "yes"
+	if _, err := c.CoreV1().Namespaces().Update(t.Context(), n, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.CoreV1().ConfigMaps("out").Create(t.Context(), configMap("m2"), metav1.CreateOptions{})
+	expect("a namespace that has the label now", 1, err)
+	raw := []byte(`{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"h"},"spec":{"maxReplicas":2,` +
+		`"scaleTargetRef":{"apiVersion":"apps/v1","kind":"Deployment","name":"d"}}}`)
+	err = c.AutoscalingV2().RESTClient().Post().Namespace("out").Resource("horizontalpodautoscalers").Body(raw).Do(t.Context()).Error()
+	expect("another version", 0, err)
+	m := configMap("labelled")
+	m.Labels = map[string]string{"cluster": "yes"}
+	_, err = c.CoreV1().ConfigMaps("default").Create(t.Context(), m, metav1.CreateOptions{})
+	expect("what is in a namespace", 0, err)
+	_, err = c.CoreV1().PersistentVolumes().Create(t.Context(), &corev1.PersistentVolume{
+		ObjectMeta: metav1.ObjectMeta{Name: "v", Labels: m.Labels},
+		Spec: corev1.PersistentVolumeSpec{
+			Capacity:               corev1.ResourceList{"storage": resource.MustParse("1Gi")},
+			AccessModes:            []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+			PersistentVolumeSource: corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/v"}},
+		},
+	}, metav1.CreateOptions{})
+	expect("what is in none", 1, err)
 }
 
 // The old object is what is stored, on every way of changing it.

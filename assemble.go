@@ -2,7 +2,6 @@ package kayak
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -65,7 +64,8 @@ type parts struct {
 	// policy are the controllers of roles and bindings.
 	policy []controller
 	// started is closed when the controllers have made what was missing.
-	started chan struct{}
+	started  chan struct{}
+	refusals refusals
 }
 
 // resource returns a kind in a version, served or not.
@@ -102,6 +102,7 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 		authorizer: s.newAuthorization(life),
 		objects:    &services.Server{},
 		started:    make(chan struct{}),
+		refusals:   refusals{log: s.log},
 	}
 	if p.authn, err = s.authenticate(life, p); err != nil {
 		return nil, err
@@ -247,47 +248,34 @@ func (s *Server) ownAddresses() []netip.AddrPort {
 	return own
 }
 
-// ensure lets the controllers make what is missing: the namespaces at first, then everything that is about roles beside the rest,
-// because a start is mostly waiting for writes.
-func (p *parts) ensure(ctx context.Context) error {
-	if err := ensureAll(ctx, p.controllers[:1]); err != nil {
-		return err
+// premade are the objects that need not be made; none where files may have webhooks and policies, which have a say in them.
+func (s *Server) premade() *premade.Set {
+	if s.config.Admission.ConfigFile != "" {
+		return nil
 	}
-	policy := make(chan error, 1)
-	go func() { policy <- ensureAll(ctx, p.policy) }()
-	err := ensureAll(ctx, p.controllers[1:])
-	return errors.Join(err, <-policy)
-}
-
-func ensureAll(ctx context.Context, list []controller) error {
-	for _, c := range list {
-		if err := c.Ensure(ctx); err != nil {
-			return fmt.Errorf("cannot set up the %s: %w", c.Name(), err)
-		}
-	}
-	return nil
+	return premade.Default()
 }
 
 // controllers are what the server keeps in order, in the order in which one needs the other.
 func (s *Server) controllers(p *parts) []controller {
 	return []controller{
-		&controllers.SystemNamespaces{API: p.api, Resource: p.resource("", "v1", "namespaces"), Premade: premade.Default(), Logger: s.log},
+		&controllers.SystemNamespaces{API: p.api, Resource: p.resource("", "v1", "namespaces"), Premade: s.premade(), Logger: s.log},
 		s.clusterAuthentication(p),
 		&controllers.LegacyTokens{API: p.api, ConfigMaps: p.resource("", "v1", "configmaps"), Logger: s.log},
 		&services.DefaultCIDR{Objects: p.objects, Ranges: s.config.ServiceClusterIPRange, Logger: s.log},
 		&services.Repair{Allocator: p.allocator, Objects: p.objects, Logger: s.log},
 		&controllers.PriorityClasses{
-			API: p.api, Resource: p.resource("scheduling.k8s.io", "v1", "priorityclasses"), Premade: premade.Default(), Logger: s.log,
+			API: p.api, Resource: p.resource("scheduling.k8s.io", "v1", "priorityclasses"), Premade: s.premade(), Logger: s.log,
 		},
 		&controllers.FlowControl{
 			API: p.api, FlowSchemas: p.resource("flowcontrol.apiserver.k8s.io", "v1", "flowschemas"),
-			PriorityLevels: p.resource("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations"), Premade: premade.Default(),
+			PriorityLevels: p.resource("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations"), Premade: s.premade(),
 			Logger: s.log,
 		},
 		p.custom,
 		&controllers.APIServices{
 			API: p.api, Resource: p.resource("apiregistration.k8s.io", "v1", "apiservices"), BuiltIn: p.served, Served: p.servedKinds,
-			Premade: premade.Default(), Logger: s.log,
+			Premade: s.premade(), Logger: s.log,
 		},
 		p.service, // the last: it makes pods come here
 	}

@@ -9,7 +9,6 @@ import (
 	"github.com/kayak-k8s/kayak/internal/authz/rbac"
 	"github.com/kayak-k8s/kayak/internal/controllers"
 	"github.com/kayak-k8s/kayak/internal/controllers/manager"
-	"github.com/kayak-k8s/kayak/internal/controllers/premade"
 	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/state"
 )
@@ -71,10 +70,10 @@ func (s *Server) authorizationControllers(p *parts) []controller {
 	list := []controller{&controllers.RBACPolicy{
 		API: p.api, Roles: p.resource(group, "v1", "roles"), ClusterRoles: clusterRoles,
 		RoleBindings: p.resource(group, "v1", "rolebindings"), ClusterRoleBindings: p.resource(group, "v1", "clusterrolebindings"),
-		Premade: premade.Default(),
+		Premade: s.premade(),
 		Obey:    func() { p.authorizer.rbac.CatchUp() }, Logger: s.log,
 	}}
-	aggregation := &controllers.ClusterRoleAggregation{API: p.api, ClusterRoles: clusterRoles, Premade: premade.Default(), Logger: s.log}
+	aggregation := &controllers.ClusterRoleAggregation{API: p.api, ClusterRoles: clusterRoles, Premade: s.premade(), Logger: s.log}
 	if manager.On(s.config.Controllers, aggregation.Name()) {
 		list = append(list, aggregation)
 	}

@@ -148,6 +148,7 @@ func (s *Server) start(ctx context.Context) error {
 	for _, c := range slices.Concat(parts.controllers, parts.policy) {
 		s.goRun(func() { c.Run(background) })
 	}
+	s.goRun(func() { parts.refusals.run(background) })
 	close(parts.started)
 	return s.startControllers(background, parts)
 }

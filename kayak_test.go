@@ -23,15 +23,15 @@ import (
 	"github.com/kayak-k8s/kayak"
 )
 
-// start runs a server until the test ends. Unless config says which, no controllers run in it: tests count what there is. Unless it
-// says which admission plugins there are, pods need no ServiceAccount.
+// start runs a server until the test ends. Unless config says which, no controllers run in it: tests count what there is. Then there
+// are no ServiceAccounts, and pods need none, unless config says which admission plugins there are.
 func start(t testing.TB, config kayak.Config) *kayak.Server {
 	t.Helper()
 	if config.Controllers == nil {
 		config.Controllers = []string{}
-	}
-	if a := config.Admission; a.Enable == nil && a.Disable == nil && a.Only == nil {
-		config.Admission.Disable = []string{"ServiceAccount"}
+		if a := config.Admission; a.Enable == nil && a.Disable == nil && a.Only == nil {
+			config.Admission.Disable = []string{"ServiceAccount"}
+		}
 	}
 	server, err := kayak.New(config)
 	if err != nil {

@@ -24,7 +24,7 @@ func TestScenarios(t *testing.T) {
 	t.Cleanup(func() { _ = k.Stop(context.Background()) })
 
 	// What can only be measured on a process that was started for it, or is left out of a quick run.
-	needsProcess := map[string]bool{"cold-start": true, "restart": true, "stop": true, "create-small-pod-64": true}
+	needsProcess := map[string]bool{"cold-start": true, "restart": true, "stop": true, "create-small-pod-64": true, "fan-out-100": true, "fan-out-5000": true}
 	c := config{objects: 300, watchers: 60, rounds: 1, quick: true}
 	r := &report{config: c}
 	b, err := newBench(c, &server{config: k.RESTConfig(), processes: processes{os.Getpid()}})

@@ -6,7 +6,7 @@
 //	process.go   CPU time and memory of processes
 //	client.go    a client that reads and throws away
 //	measure.go   what one measurement is, and how it is taken
-//	load.go list.go watch.go memory.go write.go churn.go restart.go     the scenarios, a file for each family
+//	load.go list.go watch.go memory.go write.go churn.go restart.go custom.go documents.go stalled.go     the scenarios, a file for each family
 //	report.go    medians and ratios, as Markdown and JSON;  document.go: a page with a plot
 package main
 
@@ -199,6 +199,7 @@ func scenarios() []scenario {
 		{"watchers", watcherMemory},
 		{"load", load},
 		{"get", get},
+		{"documents", documents},
 		{"list", list},
 		{"watchlist", watchList},
 		{"quiet", quietList},
@@ -209,6 +210,7 @@ func scenarios() []scenario {
 		{"churn", churn},
 		{"idle", idleCPU},
 		{"restart", restart},
+		{"definitions", definitions},
 	}
 }
 

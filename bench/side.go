@@ -41,7 +41,8 @@ const (
 	stopTimeout  = 90 * time.Second
 )
 
-// startKayak starts kayak with its defaults.
+// startKayak starts kayak with its defaults, but without controllers: kube-apiserver has none, and one of kayak's, the garbage
+// collector, would take away pods whose owner is not there.
 func startKayak(ctx context.Context, binary, dir string) (*server, error) {
 	port, err := freePort()
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -134,36 +135,68 @@ func watcherMemory(ctx context.Context, b *bench) error {
 
 const fanWrites = 40
 
-// fanOut measures how one event of 7 KB comes to all watchers of its kind and namespace. The cost of the writes alone is taken
-// off.
+// fanOut measures how one event of 7 KB comes to all watchers of its kind and namespace: as many as are asked for, some more that
+// never read with them, and in a full run few and many.
 func fanOut(ctx context.Context, b *bench) error {
 	if _, err := b.createPod(ctx, fanNamespace, encodePod("fan", nodeName(0), "fan")); err != nil {
 		return err
 	}
-	write := func(ctx context.Context, i int) (int64, error) {
-		body := []byte(`{"metadata":{"annotations":{"written":"` + strconv.FormatInt(time.Now().UnixNano(), 10) + `"}}}`)
-		return b.client.do(ctx, request{
-			method: "PATCH", path: "/api/v1/namespaces/" + fanNamespace + "/pods/fan", contentType: "application/merge-patch+json", body: body,
-		})
-	}
-	if _, err := b.cost(ctx, work{ops: fanWrites, op: write}); err != nil { // warm
+	if _, err := b.cost(ctx, work{ops: fanWrites, op: writeFan(b)}); err != nil { // warm
 		return err
 	}
+	if err := b.fanOutTo(ctx, "fan-out", b.config.watchers, 0); err != nil {
+		return err
+	}
+	if err := b.fanOutTo(ctx, "fan-out-stalled", b.config.watchers, max(1, b.config.watchers/100)); err != nil || b.config.quick {
+		return err
+	}
+	for _, n := range []int{100, 5000} {
+		if err := b.fanOutTo(ctx, fmt.Sprintf("fan-out-%d", n), n, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeFan changes the pod that all watch.
+func writeFan(b *bench) func(context.Context, int) (int64, error) {
+	return func(ctx context.Context, _ int) (int64, error) {
+		body := []byte(`{"metadata":{"annotations":{"written":"` + strconv.FormatInt(time.Now().UnixNano(), 10) + `"}}}`)
+		return b.client.do(ctx, request{
+			method: "PATCH", path: "/api/v1/namespaces/" + fanNamespace + "/pods/fan", contentType: mergePatch, body: body,
+		})
+	}
+}
+
+// fanOutTo measures n watchers. The cost of the writes alone is taken off. The latencies are those of each event, from before its
+// write on.
+func (b *bench) fanOutTo(ctx context.Context, id string, n, stalled int) error {
+	write := writeFan(b)
 	alone, err := b.cost(ctx, work{ops: fanWrites, op: write})
 	if err != nil {
 		return err
 	}
-	n := b.config.watchers
-	w, err := b.watch(ctx, n, func(int) string { return "/api/v1/namespaces/" + fanNamespace + "/pods?" })
+	path := "/api/v1/namespaces/" + fanNamespace + "/pods?"
+	for range stalled {
+		closeStalled, err := stall(ctx, b.server.config, path+"watch=1")
+		if err != nil {
+			return err
+		}
+		defer closeStalled()
+	}
+	w, err := b.watch(ctx, n, func(int) string { return path })
 	if err != nil {
 		return err
 	}
 	defer w.close()
+	delivered := make([]time.Duration, 0, n*fanWrites)
 	all, err := b.cost(ctx, work{ops: fanWrites, op: func(ctx context.Context, i int) (int64, error) {
+		began := time.Now()
 		size, err := write(ctx, i)
 		for range n {
 			if err == nil {
 				_, err = w.next(ctx)
+				delivered = append(delivered, time.Since(began))
 			}
 		}
 		return size, err
@@ -171,11 +204,13 @@ func fanOut(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
+	slices.Sort(delivered)
 	all.Ops *= n
 	all.ServerCPU = (all.ServerCPU - alone.ServerCPU) / float64(n)
 	all.ClientCPU = (all.ClientCPU - alone.ClientCPU) / float64(n)
 	all.PerSecond *= float64(n)
-	b.done("fan-out", all)
+	all.P50, all.P99 = micros(delivered[len(delivered)/2]), micros(delivered[len(delivered)*99/100])
+	b.done(id, all)
 	return nil
 }
 

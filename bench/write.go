@@ -57,6 +57,8 @@ func writeForms() []writeForm {
 		{id: "renew-lease", prepare: createLease, op: renewLease},
 		{id: "apply-create", op: applyDeployment(1)},
 		{id: "apply-update", prepare: applyDeployment(1), op: applyDeployment(2)},
+		{id: "create-custom", op: createWidget},
+		{id: "patch-custom", prepare: createWidget, op: patchWidget},
 	}
 }
 
@@ -71,6 +73,9 @@ func (b *bench) concurrencies() []int {
 // writes measures writes of single objects, each way at each concurrency.
 func writes(ctx context.Context, b *bench) error {
 	if err := b.makeNamespace(ctx, writeNamespace); err != nil {
+		return err
+	}
+	if err := b.define(ctx); err != nil {
 		return err
 	}
 	for _, together := range b.concurrencies() {

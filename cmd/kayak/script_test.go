@@ -28,7 +28,6 @@ import (
 //	kayak, kubectl ARGS...  the programs
 //	serve [FLAGS...]        start "kayak serve" on a free port, with its data in $WORK/data unless FLAGS name a directory; or
 //	                        kube-apiserver, when that is the first of FLAGS, without a data directory if they name an etcd.
-//	                        Unless FLAGS are about admission, the plugin ServiceAccount is off.
 //	                        Its greeting is stdout; KUBECONFIG becomes what the greeting says, URL the server's
 //	                        address, and PORT its port
 //	stop-server             end it with SIGTERM. That must succeed, and what the server said on stderr is stderr. The end of a
@@ -39,6 +38,7 @@ import (
 //	bearer                  BEARER becomes the Authorization header with the token that is in stdout
 //	decode FILE             write what is in stdout, in base64, to the file
 //	await FILE REGEXP [VAR] wait until the file, which something in the background writes, matches; VAR becomes the first group
+//	expand FILE OTHER       write the file to the other one with the values of the variables that it names, as in $WORK
 //	transcript FILE         run the kubectl commands in the file, which must say what they said to kube-apiserver
 //	modes PATH...           the modes of files and directories, as in "0600 data/ca.key", are stdout
 //
@@ -73,6 +73,7 @@ func TestScripts(t *testing.T) {
 			"decode":      positive(cmdDecode),
 			"fetch":       positive(cmdFetch),
 			"await":       positive(cmdAwait),
+			"expand":      positive(cmdExpand),
 			"modes":       positive(cmdModes),
 			"transcript":  positive(cmdTranscript),
 			"explain-all": positive(cmdExplainAll),
@@ -126,9 +127,6 @@ func cmdServe(ts *testscript.TestScript, args []string) error {
 	}
 	if !slices.ContainsFunc(args, own) {
 		args = append([]string{"--data-dir", ts.MkAbs("data")}, args...)
-	}
-	if !slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--") && strings.Contains(arg, "-admission-") }) {
-		args = append([]string{"--disable-admission-plugins=ServiceAccount"}, args...)
 	}
 	p := &process{Cmd: exec.Command(name, append(first, args...)...)}
 	p.Dir = ts.MkAbs(".")
@@ -217,6 +215,13 @@ func cmdAwait(ts *testscript.TestScript, args []string) error {
 		}
 	}
 	return fmt.Errorf("%s has no %#q: %s%v", args[0], args[1], content, err)
+}
+
+func cmdExpand(ts *testscript.TestScript, args []string) error {
+	if len(args) != 2 {
+		return errors.New("usage: expand FILE OTHER")
+	}
+	return os.WriteFile(ts.MkAbs(args[1]), []byte(os.Expand(ts.ReadFile(args[0]), ts.Getenv)), 0o600)
 }
 
 // cmdExplainAll has kubectl explain every resource of a list.

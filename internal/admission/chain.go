@@ -61,18 +61,18 @@ func (c *Chain) Governs(resource schema.GroupResource) bool {
 	return ok
 }
 
-func (c *Chain) add(name string, plugin admission.Interface) {
-	m := &member{name: name, plugin: plugin, scope: scopeOf(name)}
+func (c *Chain) add(p known, plugin admission.Interface) {
+	m := &member{name: p.name, plugin: plugin, scope: p.scope}
 	if mutator, ok := plugin.(admission.MutationInterface); ok {
-		m.mutator, m.admitted = mutator, c.metrics.ofPlugin(name, "admit")
+		m.mutator, m.admitted = mutator, c.metrics.ofPlugin(p.name, "admit")
 	}
 	if validator, ok := plugin.(admission.ValidationInterface); ok {
-		m.validator, m.checked = validator, c.metrics.ofPlugin(name, "validate")
+		m.validator, m.checked = validator, c.metrics.ofPlugin(p.name, "validate")
 	}
-	if p, ok := plugin.(interface {
+	if sometimes, ok := plugin.(interface {
 		idle(admission.Attributes) bool
 	}); ok {
-		m.idle = p.idle
+		m.idle = sometimes.idle
 	}
 	switch plugin.(type) {
 	case *lazyMutator, *lazyValidator:

@@ -17,8 +17,9 @@ func TestScopes(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	needConfiguration := []string{"EventRateLimit", "ImagePolicyWebhook"}
-	for _, name := range Names() {
-		if scopeOf(name) == nil || slices.Contains(needConfiguration, name) {
+	for _, p := range all() {
+		name := p.name
+		if p.scope == nil || slices.Contains(needConfiguration, name) {
 			continue
 		}
 		chain := f.chain(t, Config{Only: []string{name}})

@@ -59,19 +59,22 @@ func (c *Config) overlap() []string {
 	return slices.Compact(both)
 }
 
-// Enabled returns the plugins that are enabled, in the order in which they are called.
+// Enabled returns the names of the plugins that are enabled, in the order in which they are called.
 func (c *Config) Enabled() []string {
 	var names []string
-	for _, p := range all() {
-		on := p.on && !slices.Contains(c.Disable, p.name) || slices.Contains(c.Enable, p.name)
-		if c.Only != nil {
-			on = slices.Contains(c.Only, p.name)
-		}
-		if on {
-			names = append(names, p.name)
-		}
+	for _, p := range c.enabled() {
+		names = append(names, p.name)
 	}
 	return names
+}
+
+func (c *Config) enabled() []known {
+	return slices.DeleteFunc(all(), func(p known) bool {
+		if c.Only != nil {
+			return !slices.Contains(c.Only, p.name)
+		}
+		return !slices.Contains(c.Enable, p.name) && (!p.on || slices.Contains(c.Disable, p.name))
+	})
 }
 
 // files reads the configurations of plugins.

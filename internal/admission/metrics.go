@@ -57,7 +57,8 @@ func ProcessMetrics() prometheus.Gatherer {
 			name := f.GetName()
 			return !slices.ContainsFunc([]string{
 				"apiserver_admission_webhook_", "apiserver_admission_match_condition_", "apiserver_validating_admission_policy_",
-				"apiserver_mutating_admission_policy_", "apiserver_cel_",
+				"apiserver_mutating_admission_policy_", "apiserver_cel_", "apiserver_manifest_admission_config_controller_",
+				"pod_security_",
 			}, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 		}), err
 	})

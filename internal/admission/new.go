@@ -111,12 +111,12 @@ func New(o Options) (*Chain, error) {
 	chain.objects = func(interfaces admission.ObjectInterfaces) admission.ObjectInterfaces {
 		return withEquivalents{interfaces, mapper}
 	}
-	for _, name := range names {
-		plugin, err := b.plugin(name)
+	for _, p := range o.Config.enabled() {
+		plugin, err := b.plugin(p.name)
 		if err != nil {
 			return nil, err
 		}
-		chain.add(name, plugin)
+		chain.add(p, plugin)
 	}
 	return chain, nil
 }

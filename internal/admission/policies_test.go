@@ -5,8 +5,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	v1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/admission"
+	validatingpolicy "k8s.io/apiserver/pkg/admission/plugin/policy/validating"
 	"k8s.io/kubernetes/pkg/apis/admissionregistration"
 )
 
@@ -67,5 +70,38 @@ func TestPolicyInForceAtOnce(t *testing.T) {
 		if err := check(); err != nil {
 			t.Fatalf("change %d: %v", i, err)
 		}
+	}
+}
+
+// Policies are compiled when they have changed, and not when something else has.
+func TestPolicyCompiledOnce(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	compilations := map[string]int{}
+	s := newSource(&f.options, f.options.registrations("validatingadmissionpolicies"), f.options.registrations("validatingadmissionpolicybindings"),
+		validatingpolicy.NewValidatingAdmissionPolicyAccessor, validatingpolicy.NewValidatingAdmissionPolicyBindingAccessor,
+		func(p *v1.ValidatingAdmissionPolicy) validatingpolicy.Validator {
+			compilations[p.Name]++
+			return nil
+		})
+	for i := range 3 {
+		name := fmt.Sprint("p", i)
+		f.putValidatingPolicy(t, name, admissionregistration.ValidatingAdmissionPolicySpec{
+			Validations: []admissionregistration.Validation{{Expression: "true"}},
+		}, admissionregistration.Deny)
+		for range 10 {
+			if hooks := s.Hooks(); len(hooks) != i+1 {
+				t.Fatalf("%d policies are in force, not %d", len(hooks), i+1)
+			}
+		}
+	}
+	f.putPolicy(t, "unbound", "true")
+	f.putPolicy(t, "p1", "false")
+	f.putNamespace(t, "other")
+	for range 10 {
+		s.Hooks()
+	}
+	if diff := cmp.Diff(map[string]int{"p0": 1, "p1": 2, "p2": 1}, compilations); diff != "" {
+		t.Errorf("the compilations (- wanted, + done)\n%s", diff)
 	}
 }

@@ -20,7 +20,8 @@ import (
 // in a newer snapshot.
 //
 // What is written so has not been through the verbs. There is nothing for them to do: these objects are valid, and no hook of the
-// kinds concerned does more than look at who writes.
+// kinds concerned does more than look at who writes. Where there are webhooks or admission policies, which may have something to say,
+// nothing is written so.
 func ready(ctx context.Context, a *verb.API, set *premade.Set, snapshot *state.Snapshot, kinds ...*kind.Resource) bool {
 	if set == nil {
 		return false
@@ -43,6 +44,9 @@ func writeReady(ctx context.Context, a *verb.API, snapshot *state.Snapshot, obje
 			others = append(others, o)
 		}
 	}
+	if len(missing) > 0 && regulated(a, snapshot) {
+		return append(others, missing...)
+	}
 	now, random := time.Now(), bufio.NewReaderSize(rand.Reader, max(len(missing), 1)*len(uuid.UUID{})) // read at once
 	failed := make([]bool, len(missing))
 	places := make([]int, len(missing))
@@ -62,4 +66,16 @@ func writeReady(ctx context.Context, a *verb.API, snapshot *state.Snapshot, obje
 		}
 	}
 	return others
+}
+
+// regulated reports whether somebody has a say in what is written.
+func regulated(a *verb.API, snapshot *state.Snapshot) bool {
+	for _, kind := range []string{
+		"mutatingwebhookconfigurations/", "validatingwebhookconfigurations/", "mutatingadmissionpolicies/", "validatingadmissionpolicies/",
+	} {
+		if snapshot.Count(a.Root+kind, "") > 0 {
+			return true
+		}
+	}
+	return false
 }

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -167,6 +168,28 @@ func TestReady(t *testing.T) {
 		t.Error("what is as it was made was written again")
 	}
 	mend(t, c, a)
+}
+
+// TestReadyWithPolicies looks on while there is a policy: then nothing is written but through the verbs, which write it all the same.
+func TestReadyWithPolicies(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	key := root + "validatingadmissionpolicies/p"
+	if _, err := c.store.Put(t.Context(), key, []byte("k8s\x00"), 0, store.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	a := c.server(t) // keeps no track of managed fields, so what it makes can be told apart
+	ensure(t, c.making(a, premade.Default())...)
+	made := c.stored(t)
+	if len(made) < len(premade.Default().Under("")) {
+		t.Errorf("there are %d objects", len(made))
+	}
+	for _, kv := range made {
+		o := premade.Default().Find(kv.Key[len(root):])
+		if o != nil && !strings.HasPrefix(o.Key, "namespaces/") && o.Matches(kv.Value) { // those have none
+			t.Errorf("%s was not made", kv.Key)
+		}
+	}
 }
 
 // TestAggregationOfOthers lets a role come with a label while all there is are premade ones.

@@ -11,4 +11,7 @@
 //
 // Handlers of events are called when somebody asks for it, by Refresh, in the caller's goroutine: an informer is refreshed right
 // before it matters what its handlers have seen. That takes a comparison of records with those of the last time.
+//
+// Upstream's controllers need informers that call handlers by themselves: internal/controllers/manager has those, and what both
+// factories have in common, [Groups], from here.
 package informers

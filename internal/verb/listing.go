@@ -7,8 +7,10 @@ import (
 	"strconv"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/state"
 	"github.com/kayak-k8s/kayak/internal/wire"
 )
@@ -25,7 +27,8 @@ type form struct {
 	list  wire.Envelope
 	// id names the items' encoding in records and spans, packed the compressed one in spans.
 	id, packed string
-	encode     func(*state.Record) ([]byte, error)
+	of         func(runtime.Object) ([]byte, error) // encodes an object of the hub version
+	kind       *kind.Kind
 }
 
 // form returns the form of a list of whole objects or of their metadata.
@@ -35,18 +38,12 @@ func (c *Call) form(out wire.Output) (*form, error) {
 		media = wire.JSON
 	}
 	protobuf := media == wire.Protobuf
-	f := &form{media: media}
+	f := &form{media: media, kind: c.Resource.Kind}
 	switch out.Shape {
 	case wire.Whole:
 		f.list = listEnvelope(c.Resource)
 		f.id = c.Resource.ItemID(protobuf)
-		f.encode = func(record *state.Record) ([]byte, error) {
-			obj, err := decode(c.Resource.Kind, record)
-			if err != nil {
-				return nil, err
-			}
-			return c.Resource.EncodeItem(obj, protobuf)
-		}
+		f.of = func(obj runtime.Object) ([]byte, error) { return c.Resource.EncodeItem(obj, protobuf) }
 	default:
 		if _, err := partialMetadata(out, c.Resource.NewList()); err != nil {
 			return nil, err // a single one was asked for
@@ -54,18 +51,14 @@ func (c *Call) form(out wire.Output) (*form, error) {
 		gv := schema.GroupVersion{Group: metav1.GroupName, Version: out.Version}
 		f.list = wire.Envelope{Kind: gv.WithKind("PartialObjectMetadataList")}
 		f.id = gv.String() + "/metadata/" + media.String()
-		f.encode = func(record *state.Record) ([]byte, error) { return encodeMetadata(c, record, gv, protobuf) }
+		f.of = func(obj runtime.Object) ([]byte, error) { return encodeMetadata(obj, gv, protobuf) }
 	}
 	f.packed = f.id + "/packed"
 	return f, nil
 }
 
 // encodeMetadata encodes an object's metadata as an item of a list.
-func encodeMetadata(c *Call, record *state.Record, gv schema.GroupVersion, protobuf bool) ([]byte, error) {
-	obj, err := decode(c.Resource.Kind, record)
-	if err != nil {
-		return nil, err
-	}
+func encodeMetadata(obj runtime.Object, gv schema.GroupVersion, protobuf bool) ([]byte, error) {
 	partial, err := metadataOf(obj, gv)
 	if err != nil {
 		return nil, err
@@ -74,6 +67,14 @@ func encodeMetadata(c *Call, record *state.Record, gv schema.GroupVersion, proto
 		return partial.Marshal()
 	}
 	return json.Marshal(partial)
+}
+
+func (f *form) encode(record *state.Record) ([]byte, error) {
+	obj, err := decode(f.kind, record)
+	if err != nil {
+		return nil, err
+	}
+	return f.of(obj)
 }
 
 func (f *form) item(record *state.Record) ([]byte, error) {

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"reflect"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -120,20 +121,27 @@ func (t *tableWriter) objectForm() (*form, error) {
 
 // addKept adds the row of one record, if it can be kept of what is kept.
 func (t *tableWriter) addKept(ctx context.Context, record *state.Record, object *form) error {
-	kept, err := record.Encoding("table/row", func() ([]byte, error) { return t.keptRow(ctx, record) })
+	row := tableRow{object: []byte("null")}
+	decoded := t.decoder(record) // at most once, for the object and for the row, which changes it
+	var err error
+	if object != nil {
+		row.object, err = record.Encoding(object.id, func() ([]byte, error) { return encodeDecoded(decoded, object.of) })
+		if err != nil {
+			return err
+		}
+	}
+	row.kept, err = record.Encoding("table/row", func() ([]byte, error) {
+		return encodeDecoded(decoded, func(obj runtime.Object) ([]byte, error) { return t.keptRow(ctx, obj) })
+	})
 	if err != nil {
 		return err
 	}
-	if len(kept) == 0 {
+	if len(row.kept) == 0 {
 		return t.addMade(ctx, []*state.Record{record})
 	}
-	row := tableRow{kept: kept, age: keptRow(kept).age(t.now), object: []byte("null")}
-	if object == nil {
+	if row.age = row.kept.age(t.now); object == nil {
 		t.add(row, 0)
 		return nil
-	}
-	if row.object, err = object.item(record); err != nil {
-		return err
 	}
 	if t.options.IncludeObject != metav1.IncludeObject {
 		t.add(row, 0)
@@ -147,15 +155,24 @@ func (t *tableWriter) addKept(ctx context.Context, record *state.Record, object 
 	return nil
 }
 
-// furtherBack is so long that every age looks different with it.
-const furtherBack = 3750 * 24 * time.Hour
+// decoder returns a function that decodes a record once.
+func (t *tableWriter) decoder(record *state.Record) func() (runtime.Object, error) {
+	return sync.OnceValues(func() (runtime.Object, error) { return decode(t.call.Resource.Kind, record) })
+}
 
-// keptRow makes a row to keep, an empty one when the row cannot be kept.
-func (t *tableWriter) keptRow(ctx context.Context, record *state.Record) ([]byte, error) {
-	obj, err := decode(t.call.Resource.Kind, record)
+func encodeDecoded(decoded func() (runtime.Object, error), encode func(runtime.Object) ([]byte, error)) ([]byte, error) {
+	obj, err := decoded()
 	if err != nil {
 		return nil, err
 	}
+	return encode(obj)
+}
+
+// furtherBack is so long that every age looks different with it.
+const furtherBack = 3750 * 24 * time.Hour
+
+// keptRow makes a row to keep, an empty one when the row cannot be kept. It changes the object.
+func (t *tableWriter) keptRow(ctx context.Context, obj runtime.Object) ([]byte, error) {
 	accessor, err := meta.Accessor(obj)
 	if err != nil {
 		return nil, err
@@ -170,7 +187,7 @@ func (t *tableWriter) keptRow(ctx context.Context, record *state.Record) ([]byte
 		return nil, err
 	}
 	after := time.Since(created.Time)
-	shiftTimes(reflect.ValueOf(obj), -furtherBack)
+	t.times.shift(reflect.ValueOf(obj), -furtherBack)
 	old, _, err := t.bareRow(ctx, obj)
 	if err != nil || old == nil || len(old.Cells) != len(row.Cells) || len(columns) != len(row.Cells) {
 		return nil, err
@@ -235,52 +252,4 @@ func encodeRow(row *metav1.TableRow, age int, created int64) ([]byte, error) {
 		mark()
 	}
 	return b, nil
-}
-
-// shiftTimes moves all times in a value that are set.
-func shiftTimes(v reflect.Value, by time.Duration) {
-	switch v.Kind() {
-	case reflect.Pointer, reflect.Interface:
-		if !v.IsNil() {
-			shiftTimes(v.Elem(), by)
-		}
-	case reflect.Struct:
-		shiftStruct(v, by)
-	case reflect.Slice, reflect.Array:
-		if v.Type().Elem().Kind() == reflect.Uint8 {
-			return
-		}
-		for i := range v.Len() {
-			shiftTimes(v.Index(i), by)
-		}
-	case reflect.Map:
-		for _, key := range v.MapKeys() { // values of maps cannot be changed in place
-			value := reflect.New(v.Type().Elem()).Elem()
-			value.Set(v.MapIndex(key))
-			shiftTimes(value, by)
-			v.SetMapIndex(key, value)
-		}
-	}
-}
-
-func shiftStruct(v reflect.Value, by time.Duration) {
-	if v.CanAddr() && v.CanSet() {
-		switch at := v.Addr().Interface().(type) {
-		case *metav1.Time:
-			if !at.IsZero() {
-				at.Time = at.Add(by)
-			}
-			return
-		case *metav1.MicroTime:
-			if !at.IsZero() {
-				at.Time = at.Add(by)
-			}
-			return
-		}
-	}
-	for i := range v.NumField() {
-		if field := v.Field(i); field.CanSet() {
-			shiftTimes(field, by)
-		}
-	}
 }

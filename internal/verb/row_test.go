@@ -51,12 +51,12 @@ func TestShiftTimes(t *testing.T) {
 		return p
 	}
 	got := pod(at)
-	shiftTimes(reflect.ValueOf(got), by)
+	times{}.shift(reflect.ValueOf(got), by)
 	if want := pod(moved); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	byName := map[string]metav1.MicroTime{"a": metav1.NewMicroTime(at.Time), "zero": {}}
-	shiftTimes(reflect.ValueOf(&byName), by)
+	times{}.shift(reflect.ValueOf(&byName), by)
 	if m := byName["a"]; !m.Time.Equal(moved.Time) || !byName["zero"].Time.IsZero() {
 		t.Errorf("in a map: %v", byName)
 	}

@@ -32,7 +32,7 @@ func (a *API) listTable(ctx context.Context, c *Call, out wire.Output, p *page) 
 		return err
 	}
 	records := p.records()
-	t := &tableWriter{call: c, out: out, options: options, page: p, now: time.Now()}
+	t := &tableWriter{call: c, out: out, options: options, page: p, now: time.Now(), times: times{}}
 	if err := t.begin(ctx, records[:1]); err != nil {
 		return err
 	}
@@ -60,6 +60,7 @@ type tableWriter struct {
 	options *metav1.TableOptions
 	page    *page
 	now     time.Time // for ages
+	times   times
 	head    []byte
 	rows    []tableRow // that have not been written
 	size    int        // of rows, in bytes
