@@ -22,6 +22,7 @@ import (
 	"github.com/kayak-k8s/kayak/internal/actions"
 	"github.com/kayak-k8s/kayak/internal/connect"
 	"github.com/kayak-k8s/kayak/internal/controllers"
+	"github.com/kayak-k8s/kayak/internal/controllers/premade"
 	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/kind/builtin"
 	"github.com/kayak-k8s/kayak/internal/kind/custom"
@@ -48,6 +49,7 @@ type parts struct {
 	root        string
 	api         *verb.API
 	table       *kind.Table
+	served      *kind.Table // the kinds that are served without custom resources
 	authorizer  *authorization
 	objects     *services.Server
 	allocator   *services.Allocator
@@ -124,6 +126,7 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 	p.objects.Connect(p.api, p.table)
 	// What is not served is still stored, and the server's own parts may need it.
 	served := p.table.Select(s.apis.Enabled)
+	p.served = served
 	if err := p.custom.Connect(p.table, served); err != nil {
 		return nil, err
 	}
@@ -138,7 +141,7 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 		MaxReadOnly: s.config.MaxRequestsInflight, MaxMutating: s.config.MaxMutatingRequestsInflight,
 		RequestTimeout: s.config.RequestTimeout, Stopping: stopping, Profiling: s.config.Profiling, Logs: s.logs, Logger: s.log,
 	})
-	documents.setPaths(s.http.Paths())
+	documents.paths = s.http.Paths
 	if err := s.admission(life, p, metrics); err != nil {
 		return nil, err
 	}
@@ -245,19 +248,35 @@ func (s *Server) ownAddresses() []netip.AddrPort {
 	return own
 }
 
+// premade are the objects that need not be made; none where files may have webhooks and policies, which have a say in them.
+func (s *Server) premade() *premade.Set {
+	if s.config.Admission.ConfigFile != "" {
+		return nil
+	}
+	return premade.Default()
+}
+
 // controllers are what the server keeps in order, in the order in which one needs the other.
 func (s *Server) controllers(p *parts) []controller {
 	return []controller{
-		&controllers.SystemNamespaces{API: p.api, Resource: p.resource("", "v1", "namespaces"), Logger: s.log},
+		&controllers.SystemNamespaces{API: p.api, Resource: p.resource("", "v1", "namespaces"), Premade: s.premade(), Logger: s.log},
 		s.clusterAuthentication(p),
+		&controllers.LegacyTokens{API: p.api, ConfigMaps: p.resource("", "v1", "configmaps"), Logger: s.log},
 		&services.DefaultCIDR{Objects: p.objects, Ranges: s.config.ServiceClusterIPRange, Logger: s.log},
 		&services.Repair{Allocator: p.allocator, Objects: p.objects, Logger: s.log},
-		&controllers.PriorityClasses{API: p.api, Resource: p.resource("scheduling.k8s.io", "v1", "priorityclasses"), Logger: s.log},
+		&controllers.PriorityClasses{
+			API: p.api, Resource: p.resource("scheduling.k8s.io", "v1", "priorityclasses"), Premade: s.premade(), Logger: s.log,
+		},
 		&controllers.FlowControl{
 			API: p.api, FlowSchemas: p.resource("flowcontrol.apiserver.k8s.io", "v1", "flowschemas"),
-			PriorityLevels: p.resource("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations"), Logger: s.log,
+			PriorityLevels: p.resource("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations"), Premade: s.premade(),
+			Logger: s.log,
 		},
 		p.custom,
+		&controllers.APIServices{
+			API: p.api, Resource: p.resource("apiregistration.k8s.io", "v1", "apiservices"), BuiltIn: p.served, Served: p.servedKinds,
+			Premade: s.premade(), Logger: s.log,
+		},
 		p.service, // the last: it makes pods come here
 	}
 }

@@ -70,9 +70,10 @@ func (s *Server) authorizationControllers(p *parts) []controller {
 	list := []controller{&controllers.RBACPolicy{
 		API: p.api, Roles: p.resource(group, "v1", "roles"), ClusterRoles: clusterRoles,
 		RoleBindings: p.resource(group, "v1", "rolebindings"), ClusterRoleBindings: p.resource(group, "v1", "clusterrolebindings"),
-		Obey: func() { p.authorizer.rbac.CatchUp() }, Logger: s.log,
+		Premade: s.premade(),
+		Obey:    func() { p.authorizer.rbac.CatchUp() }, Logger: s.log,
 	}}
-	aggregation := &controllers.ClusterRoleAggregation{API: p.api, ClusterRoles: clusterRoles, Logger: s.log}
+	aggregation := &controllers.ClusterRoleAggregation{API: p.api, ClusterRoles: clusterRoles, Premade: s.premade(), Logger: s.log}
 	if manager.On(s.config.Controllers, aggregation.Name()) {
 		list = append(list, aggregation)
 	}

@@ -2,6 +2,7 @@ package kayak
 
 import (
 	"context"
+	"os"
 	"time"
 
 	"github.com/kayak-k8s/kayak/internal/controllers/manager"
@@ -20,6 +21,7 @@ func (s *Server) startControllers(life context.Context, p *parts) error {
 	if s.config.DataDir != "" {
 		options.SigningCert, options.SigningKey = s.material.Path("ca.crt"), s.material.Path("ca.key")
 	}
+	options.SigningPEM.Cert, options.SigningPEM.Key = s.material.CA.CertPEM, s.material.CA.KeyPEM
 	m, err := manager.New(options)
 	if err != nil {
 		return err
@@ -40,12 +42,14 @@ func (s *Server) startControllers(life context.Context, p *parts) error {
 	return nil
 }
 
-// elected is the name of this server among those that share its store, empty when it has the store for itself.
+// elected is the name of this server among those that share its store, empty when it has the store for itself. It is the same after
+// a restart, so that a server that was killed need not wait for the end of its own lease.
 func (s *Server) elected() string {
 	if len(s.config.Etcd.Servers) == 0 {
 		return ""
 	}
-	return s.externalAddress()
+	host, _ := os.Hostname() // addresses alone may be the same on several machines
+	return host + "_" + s.externalAddress()
 }
 
 // servedKinds are the kinds that clients can reach, and a channel that is closed when there are others.

@@ -66,11 +66,15 @@ func (l serviceLister) Get(name string) (*corev1.Service, error) {
 	return versioned.(*corev1.Service), nil
 }
 
-// documents are those about all kinds, custom resources included: made anew when somebody asks and the table has changed.
+// documents are those about all kinds, custom resources included: made when somebody asks, and made anew when the table has changed.
 type documents struct {
 	registry *custom.Registry
+	// builtIn are the kinds that are served without custom resources.
+	builtIn *kind.Table
+	address string
+	paths   func() []string
 
-	mu               sync.Mutex
+	mu               sync.Mutex // guards the following fields
 	discoveryOf      *kind.Table
 	currentDiscovery *discovery.Handler
 	openAPIOf        *kind.Table
@@ -78,17 +82,17 @@ type documents struct {
 }
 
 func newDocuments(registry *custom.Registry, served *kind.Table, address string) *documents {
-	return &documents{
-		registry: registry, discoveryOf: served, openAPIOf: served,
-		currentDiscovery: discovery.New(served, discovery.Options{ServerAddress: address}),
-		currentOpenAPI:   openapi.New(served),
-	}
+	return &documents{registry: registry, builtIn: served, address: address}
 }
 
 func (d *documents) discovery() *discovery.Handler {
 	table := d.registry.Table()
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.currentDiscovery == nil {
+		d.currentDiscovery, d.discoveryOf = discovery.New(d.builtIn, discovery.Options{ServerAddress: d.address}), d.builtIn
+		d.currentDiscovery.SetPaths(d.paths())
+	}
 	if table != d.discoveryOf {
 		d.currentDiscovery, d.discoveryOf = d.currentDiscovery.With(table), table
 	}
@@ -99,11 +103,11 @@ func (d *documents) openAPI() *openapi.Handler {
 	table := d.registry.Table()
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.currentOpenAPI == nil {
+		d.currentOpenAPI, d.openAPIOf = openapi.New(d.builtIn), d.builtIn
+	}
 	if table != d.openAPIOf {
 		d.currentOpenAPI, d.openAPIOf = d.currentOpenAPI.With(d.registry.Documents()), table
 	}
 	return d.currentOpenAPI
 }
-
-// setPaths says which paths there are beside those of discovery.
-func (d *documents) setPaths(paths []string) { d.currentDiscovery.SetPaths(paths) }

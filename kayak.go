@@ -279,7 +279,7 @@ func (s *Server) goRun(fn func()) { s.background.Go(fn) }
 func (s *Server) Failed() <-chan error { return s.failed }
 
 // Stop ends the server: watches are closed, requests under way are finished for as long as ctx allows, and everything that was
-// started is gone when it returns. Further calls return what the first returned.
+// started is gone when it returns without an error. Further calls return what the first returned.
 func (s *Server) Stop(ctx context.Context) error {
 	s.stopOnce.Do(func() { s.stopErr = s.stop(ctx) })
 	return s.stopErr
@@ -308,7 +308,7 @@ func (s *Server) stop(ctx context.Context) error {
 	if s.cancel != nil {
 		s.cancel()
 	}
-	s.background.Wait()
+	errs = append(errs, s.waitForBackground(ctx))
 	if s.store != nil {
 		errs = append(errs, s.store.Close())
 	}
@@ -319,6 +319,31 @@ func (s *Server) stop(ctx context.Context) error {
 		s.unlock()
 	}
 	return errors.Join(errs...)
+}
+
+// backgroundTime is how much longer than its context Stop waits for what runs in the background, which ends at once unless it is stuck.
+const backgroundTime = 10 * time.Second
+
+// errStuck is why Stop returned before everything was gone.
+var errStuck = errors.New("what runs in the background does not end")
+
+func (s *Server) waitForBackground(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.background.Wait()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	select {
+	case <-done:
+		return nil
+	case <-time.After(backgroundTime):
+		return errStuck
+	}
 }
 
 // leaveTime bounds it, likewise: where the server is missed, its lease ends by itself.

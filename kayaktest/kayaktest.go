@@ -32,11 +32,18 @@
 // # What a test sees
 //
 // [LogRequests] writes every request to the test's log, [Log] what the server has to say.
+//
+// # What is the process's
+//
+// Servers share nothing but what never changes. One thing upstream has made the process's: [FeatureGates], so tests that set them
+// cannot be parallel.
 package kayaktest
 
 import (
 	"context"
 	"log/slog"
+	"runtime/pprof"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,11 +76,15 @@ func Start(t testing.TB, options ...Option) *rest.Config {
 func New(t testing.TB, opts ...Option) *Server {
 	t.Helper()
 	o := newOptions(opts)
+	setGates(t, o.gates)
 	s := &Server{t: t, inMemory: o.inMemory, faults: newFaults()}
 	config := o.config
 	config.Middleware = s.middleware(o)
 	if config.Logger == nil && o.log {
 		config.Logger = slog.New(slog.NewTextHandler(newTestLog(t), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	if o.logRequests {
+		config.Logger = withRequests(t, config.Logger)
 	}
 	server, err := kayak.New(config)
 	if err != nil {
@@ -99,7 +110,12 @@ func (s *Server) Stop() {
 	defer cancel()
 	s.faults.close()
 	if err := s.server.Stop(ctx); err != nil {
-		s.t.Errorf("kayaktest: cannot stop the server: %v", err)
+		var stacks strings.Builder
+		_ = pprof.Lookup("goroutine").WriteTo(&stacks, 1)
+		s.t.Errorf("kayaktest: cannot stop the server: %v\n%s", err, stacks.String())
+	}
+	if s.webhooks != nil {
+		s.webhooks.close() // the server asks them to the last
 	}
 }
 

@@ -1,13 +1,14 @@
 package kayaktest
 
 import (
+	"context"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	genericrequest "k8s.io/apiserver/pkg/endpoints/request"
 )
 
 // addSettings adds settings of the form key=value, or key, which means true.
@@ -52,51 +53,59 @@ func (l *testLog) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// logRequests puts a line about every request into the test's log.
-func logRequests(t testing.TB, next http.Handler) http.Handler {
-	l := newTestLog(t)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		began := time.Now()
-		seen := &recorder{ResponseWriter: w}
-		who := "nobody"
-		if u, ok := genericrequest.UserFrom(r.Context()); ok {
-			who = u.GetName()
-		}
-		completed := false
-		defer func() {
-			answer := "broken off"
-			if completed {
-				answer = http.StatusText(seen.status())
-			}
-			line := strings.Join([]string{
-				r.Method, r.URL.RequestURI(), "by", who + ":", answer, "in", time.Since(began).Round(time.Microsecond).String(),
-			}, " ")
-			_, _ = l.Write([]byte(line))
-		}()
-		next.ServeHTTP(seen, r)
-		completed = true
+// requestLog is a logger's handler that puts a line about every request into the test's log. It finds them in what the server has to
+// say when it is at its most talkative; all that is said besides is handed on.
+type requestLog struct {
+	slog.Handler
+	lines *testLog
+}
+
+// withRequests returns a logger that hands on to another one, nil for none.
+func withRequests(t testing.TB, logger *slog.Logger) *slog.Logger {
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	return slog.New(requestLog{logger.Handler(), newTestLog(t)})
+}
+
+// requestMessage is what the server says of a request that is over.
+const requestMessage = "HTTP"
+
+func (l requestLog) Enabled(ctx context.Context, level slog.Level) bool {
+	return level == slog.LevelDebug || l.Handler.Enabled(ctx, level)
+}
+
+func (l requestLog) Handle(ctx context.Context, record slog.Record) error {
+	if record.Message == requestMessage && record.Level == slog.LevelDebug {
+		_, _ = l.lines.Write([]byte(requestLine(record)))
+	}
+	if !l.Handler.Enabled(ctx, record.Level) {
+		return nil
+	}
+	return l.Handler.Handle(ctx, record)
+}
+
+func (l requestLog) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return requestLog{l.Handler.WithAttrs(attrs), l.lines}
+}
+
+func (l requestLog) WithGroup(name string) slog.Handler {
+	return requestLog{l.Handler.WithGroup(name), l.lines}
+}
+
+// requestLine tells of a request in words: what, by whom, the answer and how long it took.
+func requestLine(record slog.Record) string {
+	seen := map[string]slog.Value{}
+	record.Attrs(func(a slog.Attr) bool {
+		seen[a.Key] = a.Value
+		return true
 	})
-}
-
-// recorder remembers the code of an answer.
-type recorder struct {
-	http.ResponseWriter
-	code int
-}
-
-func (r *recorder) status() int {
-	if r.code == 0 {
-		return http.StatusOK
+	who, answer := seen["user"].String(), "broken off"
+	if who == "" {
+		who = "nobody"
 	}
-	return r.code
-}
-
-func (r *recorder) WriteHeader(code int) {
-	if r.code == 0 {
-		r.code = code
+	if code := int(seen["resp"].Int64()); code != 0 {
+		answer = fmt.Sprint(code, " ", http.StatusText(code))
 	}
-	r.ResponseWriter.WriteHeader(code)
+	return fmt.Sprintf("%s %s by %s: %s in %s", seen["verb"], seen["URI"], who, answer, seen["latency"].Duration().Round(time.Microsecond))
 }
-
-// Unwrap is for http.ResponseController.
-func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }

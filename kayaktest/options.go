@@ -2,6 +2,8 @@ package kayaktest
 
 import (
 	"net/http"
+	"slices"
+	"strings"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 
@@ -19,6 +21,7 @@ type options struct {
 	crdPaths    []string
 	crds        []*apiextensionsv1.CustomResourceDefinition
 	webhooks    *WebhookOptions
+	gates       []string
 }
 
 func newOptions(opts []Option) *options {
@@ -66,6 +69,32 @@ func Controllers(names ...string) Option {
 	return func(o *options) { o.config.Controllers = append([]string{}, names...) }
 }
 
+// FeatureGates switches features of Kubernetes on and off, as --feature-gates does: FeatureGates("PodCertificateRequest=true"). Other
+// than all else here, feature gates are the process's and not the server's: that is how upstream made them. So they are set until the
+// test ends, and the test can be no parallel one. It must not have servers from before that are still in use.
+func FeatureGates(settings ...string) Option {
+	return func(o *options) { o.gates = append(o.gates, settings...) }
+}
+
+// AdmissionPlugins switches admission plugins on, and with a minus before the name off: AdmissionPlugins("-LimitRanger",
+// "AlwaysPullImages"). What is not named stays as it is by default: kube-apiserver's plugins, without ServiceAccount, so that pods
+// need no service accounts.
+func AdmissionPlugins(names ...string) Option {
+	return func(o *options) {
+		a := &o.config.Admission
+		for _, name := range names {
+			off, isOff := strings.CutPrefix(name, "-")
+			other := func(listed string) bool { return listed == off }
+			a.Enable, a.Disable = slices.DeleteFunc(a.Enable, other), slices.DeleteFunc(a.Disable, other)
+			if isOff {
+				a.Disable = append(a.Disable, off)
+			} else {
+				a.Enable = append(a.Enable, name)
+			}
+		}
+	}
+}
+
 // CRDs installs the CustomResourceDefinitions in files and directories, YAML or JSON; what else is in them is passed over. They
 // are established when the server is ready.
 func CRDs(paths ...string) Option {
@@ -85,20 +114,18 @@ func Webhooks(w WebhookOptions) Option {
 // Log writes what the server has to say, debugging included, to the test's log.
 func Log() Option { return func(o *options) { o.log = true } }
 
-// LogRequests writes a line about every request to the test's log: who, what, the answer and how long it took.
+// LogRequests writes a line about every request to the test's log when it is over: what, by whom, the answer and how long it took.
+// Those that were refused are among them, and those of the server's own controllers. Other than with audit logs, of which there are
+// none, nothing can be chosen.
 func LogRequests() Option { return func(o *options) { o.logRequests = true } }
 
-// middleware puts together what is around the answering of requests, from the outside in: the log, faults, the test's own.
+// middleware puts together what is around the answering of requests, from the outside in: faults, the test's own.
 func (s *Server) middleware(o *options) func(http.Handler) http.Handler {
 	own := o.config.Middleware
 	return func(next http.Handler) http.Handler {
 		if own != nil {
 			next = own(next)
 		}
-		next = s.faults.handler(next)
-		if o.logRequests {
-			next = logRequests(s.t, next)
-		}
-		return next
+		return s.faults.handler(next)
 	}
 }

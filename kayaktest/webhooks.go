@@ -48,6 +48,8 @@ type webhookServer struct {
 	address *net.TCPAddr
 	certPEM []byte
 	certDir string
+	// close ends the serving.
+	close func()
 }
 
 // WebhookHost is the address at which the test serves the webhooks, see WebhookOptions.
@@ -67,13 +69,13 @@ func (s *Server) webhook() *webhookServer {
 	return s.webhooks
 }
 
-// newWebhookServer makes a certificate, finds a port, and serves the handler there, unless it is nil, until the test ends.
+// newWebhookServer makes a certificate, finds a port, and serves the handler there, unless it is nil, until it is closed.
 func newWebhookServer(t testing.TB, handler http.Handler) (*webhookServer, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	w := &webhookServer{address: listener.Addr().(*net.TCPAddr), certDir: t.TempDir()}
+	w := &webhookServer{address: listener.Addr().(*net.TCPAddr), certDir: t.TempDir(), close: func() {}}
 	pair, err := w.certificate()
 	if handler == nil || err != nil {
 		_ = listener.Close() // the test listens there
@@ -88,10 +90,10 @@ func newWebhookServer(t testing.TB, handler http.Handler) (*webhookServer, error
 		defer close(done)
 		_ = server.ServeTLS(listener, "", "")
 	}()
-	t.Cleanup(func() {
+	w.close = func() {
 		_ = server.Close()
 		<-done
-	})
+	}
 	return w, nil
 }
 

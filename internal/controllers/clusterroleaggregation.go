@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/kayak-k8s/kayak/internal/authz/follow"
+	"github.com/kayak-k8s/kayak/internal/controllers/premade"
 	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/state"
 	"github.com/kayak-k8s/kayak/internal/verb"
@@ -27,7 +28,9 @@ type ClusterRoleAggregation struct {
 	API *verb.API
 	// ClusterRoles is rbac.authorization.k8s.io/v1 clusterroles; without it nothing is done.
 	ClusterRoles *kind.Resource
-	Logger       *slog.Logger
+	// Premade are objects that need not be made, nil for none. As long as there are no others, there is nothing to aggregate.
+	Premade *premade.Set
+	Logger  *slog.Logger
 
 	once     sync.Once
 	follower *follow.Follower
@@ -45,8 +48,12 @@ func (c *ClusterRoleAggregation) Ensure(ctx context.Context) error {
 	if c.ClusterRoles == nil {
 		return nil
 	}
-	if _, err := c.API.State.Consistent(ctx); err != nil {
+	snapshot, err := c.API.State.Consistent(ctx)
+	if err != nil {
 		return err
+	}
+	if c.asMade(snapshot) {
+		return nil
 	}
 	c.follow().CatchUp()
 	return c.write(verb.AsServer(ctx))
@@ -54,7 +61,7 @@ func (c *ClusterRoleAggregation) Ensure(ctx context.Context) error {
 
 // Run does so whenever a ClusterRole changes, until ctx ends.
 func (c *ClusterRoleAggregation) Run(ctx context.Context) {
-	if c.ClusterRoles == nil {
+	if c.ClusterRoles == nil || !c.waitForOthers(ctx) {
 		return
 	}
 	c.follow().Each(ctx, func() {
@@ -62,6 +69,42 @@ func (c *ClusterRoleAggregation) Run(ctx context.Context) {
 			c.Logger.Warn("cannot aggregate ClusterRoles, will try again with the next change", "error", err)
 		}
 	})
+}
+
+// asMade reports whether all ClusterRoles are premade ones, with the rules that they have from the start.
+func (c *ClusterRoleAggregation) asMade(snapshot *state.Snapshot) bool {
+	if c.Premade == nil {
+		return false
+	}
+	wanted := c.Premade.Under(c.ClusterRoles.KeyPrefix("", ""))
+	for _, o := range wanted {
+		if record := snapshot.Get(c.API.Root + o.Key); record == nil || !o.Matches(record.Value) {
+			return false
+		}
+	}
+	return snapshot.Count(c.ClusterRoles.KeyPrefix(c.API.Root, ""), "") == len(wanted)
+}
+
+// waitForOthers waits until there is something to aggregate; it returns false when ctx has ended.
+func (c *ClusterRoleAggregation) waitForOthers(ctx context.Context) bool {
+	for {
+		snapshot := c.API.State.Snapshot()
+		if !c.asMade(snapshot) {
+			return true
+		}
+		cursor, err := c.API.State.Watch(state.Filter{Prefix: c.ClusterRoles.KeyPrefix(c.API.Root, "")}, snapshot.Revision())
+		if err != nil {
+			return true // too long ago: look at each
+		}
+		changed := cursor.Wait()
+		select {
+		case <-changed:
+			cursor.Close()
+		case <-ctx.Done():
+			cursor.Close()
+			return false
+		}
+	}
 }
 
 func (c *ClusterRoleAggregation) follow() *follow.Follower {

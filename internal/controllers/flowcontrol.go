@@ -15,6 +15,7 @@ import (
 	"k8s.io/apiserver/pkg/apis/flowcontrol/bootstrap"
 	"k8s.io/kubernetes/pkg/apis/flowcontrol"
 
+	"github.com/kayak-k8s/kayak/internal/controllers/premade"
 	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/state"
 	"github.com/kayak-k8s/kayak/internal/verb"
@@ -30,7 +31,9 @@ type FlowControl struct {
 	API *verb.API
 	// FlowSchemas and PriorityLevels are those of flowcontrol.apiserver.k8s.io/v1; without them nothing is done.
 	FlowSchemas, PriorityLevels *kind.Resource
-	Logger                      *slog.Logger
+	// Premade are objects that need not be made, nil for none.
+	Premade *premade.Set
+	Logger  *slog.Logger
 
 	// seen is the revision at which the statuses were last looked at, statusWrites are the times of recent writes, by the name
 	// of the flow schema. Ensure and Run are not called at the same time.
@@ -53,11 +56,19 @@ func (c *FlowControl) Ensure(ctx context.Context) error {
 	}
 	ctx = verb.AsServer(ctx)
 	c.forgetWrites()
-	wanted, err := c.wanted()
+	snapshot, err := c.API.State.Consistent(ctx)
 	if err != nil {
 		return err
 	}
-	snapshot, err := c.API.State.Consistent(ctx)
+	made := ready(ctx, c.API, c.Premade, snapshot, c.FlowSchemas, c.PriorityLevels)
+	if snapshot, err = c.API.State.Consistent(ctx); err != nil {
+		return err
+	}
+	if made && c.countObjects(snapshot) == c.countPremade() { // statuses too: the levels that they tell of are all there
+		c.seen = snapshot.Revision()
+		return nil
+	}
+	wanted, err := c.wanted()
 	if err != nil {
 		return err
 	}
@@ -68,6 +79,20 @@ func (c *FlowControl) Ensure(ctx context.Context) error {
 		return err
 	}
 	return c.syncStatuses(ctx)
+}
+
+func (c *FlowControl) countObjects(snapshot *state.Snapshot) (n int) {
+	for _, r := range []*kind.Resource{c.FlowSchemas, c.PriorityLevels} {
+		n += snapshot.Count(r.KeyPrefix(c.API.Root, ""), "")
+	}
+	return n
+}
+
+func (c *FlowControl) countPremade() (n int) {
+	for _, r := range []*kind.Resource{c.FlowSchemas, c.PriorityLevels} {
+		n += len(c.Premade.Under(r.KeyPrefix("", "")))
+	}
+	return n
 }
 
 // wantedObject is one that a cluster has.

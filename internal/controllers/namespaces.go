@@ -12,6 +12,7 @@ import (
 	genericrequest "k8s.io/apiserver/pkg/endpoints/request"
 	api "k8s.io/kubernetes/pkg/apis/core"
 
+	"github.com/kayak-k8s/kayak/internal/controllers/premade"
 	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/verb"
 )
@@ -21,7 +22,9 @@ import (
 type SystemNamespaces struct {
 	API      *verb.API
 	Resource *kind.Resource
-	Logger   *slog.Logger
+	// Premade are objects that need not be made, nil for none.
+	Premade *premade.Set
+	Logger  *slog.Logger
 }
 
 var systemNamespaces = []string{
@@ -40,6 +43,9 @@ func (c *SystemNamespaces) Ensure(ctx context.Context) error {
 	snapshot, err := c.API.State.Consistent(ctx)
 	if err != nil {
 		return err
+	}
+	if ready(ctx, c.API, c.Premade, snapshot, c.Resource) {
+		return nil
 	}
 	var errs []error
 	for _, name := range systemNamespaces {

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	scheduling "k8s.io/kubernetes/pkg/apis/scheduling/v1"
 
+	"github.com/kayak-k8s/kayak/internal/controllers/premade"
 	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/verb"
 )
@@ -19,7 +20,9 @@ type PriorityClasses struct {
 	API *verb.API
 	// Resource is scheduling.k8s.io/v1 priorityclasses; without it nothing is done.
 	Resource *kind.Resource
-	Logger   *slog.Logger
+	// Premade are objects that need not be made, nil for none.
+	Premade *premade.Set
+	Logger  *slog.Logger
 }
 
 // Name is what errors call it.
@@ -34,6 +37,9 @@ func (c *PriorityClasses) Ensure(ctx context.Context) error {
 	snapshot, err := c.API.State.Consistent(ctx)
 	if err != nil {
 		return err
+	}
+	if ready(ctx, c.API, c.Premade, snapshot, c.Resource) {
+		return nil
 	}
 	return together(scheduling.SystemPriorityClasses(), func(class *schedulingv1.PriorityClass) error {
 		if snapshot.Get(c.Resource.Key(c.API.Root, "", class.Name)) != nil {

@@ -19,6 +19,7 @@ import (
 	"k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy"
 
 	"github.com/kayak-k8s/kayak/internal/authz/rbac"
+	"github.com/kayak-k8s/kayak/internal/controllers/premade"
 	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/state"
 	"github.com/kayak-k8s/kayak/internal/verb"
@@ -29,13 +30,15 @@ import (
 // Which they are, and what reconciling means, is upstream's (bootstrappolicy, component-helpers/auth/rbac/reconciliation,
 // pkg/registry/rbac/rest).
 //
-// It is done when the server is to be ready, so it is done without detours where nothing stands in the way: what is as it should be
-// is found out by comparing, and what is missing is created with the managed fields, and where it is aggregated with the rules,
-// that it would get in the end.
+// It is done when the server is to be ready, so it is done without detours where nothing stands in the way: what is premade is not
+// made again, what is as it should be is found out by comparing, and what is missing is created with the managed fields, and where it
+// is aggregated with the rules, that it would get in the end.
 type RBACPolicy struct {
 	API *verb.API
 	// The four kinds of rbac.authorization.k8s.io/v1; without one of them nothing is done.
 	Roles, ClusterRoles, RoleBindings, ClusterRoleBindings *kind.Resource
+	// Premade are objects that need not be made, nil for none.
+	Premade *premade.Set
 	// Obey is called when all is written and the state has it.
 	Obey   func()
 	Logger *slog.Logger
@@ -60,18 +63,28 @@ func (c *RBACPolicy) Ensure(ctx context.Context) error {
 	if err := c.migrate(ctx, snapshot); err != nil {
 		return err
 	}
-	work, err := c.roles(ctx, snapshot)
-	if err != nil {
-		return err
-	}
-	work = append(work, c.bindings(ctx, snapshot)...)
-	if err = together(work, func(do func() error) error { return retry.OnError(retry.DefaultBackoff, again, do) }); err != nil {
-		return err
+	if !ready(ctx, c.API, c.Premade, snapshot, c.Roles, c.ClusterRoles, c.RoleBindings, c.ClusterRoleBindings) {
+		if err := c.reconcile(ctx); err != nil {
+			return err
+		}
 	}
 	if _, err = c.API.State.Consistent(ctx); err == nil {
 		c.Obey()
 	}
 	return err
+}
+
+func (c *RBACPolicy) reconcile(ctx context.Context) error {
+	snapshot, err := c.API.State.Consistent(ctx)
+	if err != nil {
+		return err
+	}
+	work, err := c.roles(ctx, snapshot)
+	if err != nil {
+		return err
+	}
+	work = append(work, c.bindings(ctx, snapshot)...)
+	return together(work, func(do func() error) error { return retry.OnError(retry.DefaultBackoff, again, do) })
 }
 
 // again says of which errors upstream tries again.

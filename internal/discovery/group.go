@@ -210,6 +210,45 @@ func compareGroups(a, b *group) int {
 	return cmp.Or(cmp.Compare(priority(b.name), priority(a.name)), strings.Compare(a.name, b.name))
 }
 
+// Priorities are those of the APIService of a group and version.
+func Priorities(gv schema.GroupVersion) (group, version int32) {
+	if gv.Group == "" {
+		return 18000, 1
+	}
+	if priority(gv.Group) == customPriority {
+		return customPriority, customVersionPriority
+	}
+	return int32(priority(gv.Group)), versionPriority(gv)
+}
+
+// customVersionPriority is that of the versions of CustomResourceDefinitions: they are put in order by their names.
+const customVersionPriority = 100
+
+// versionPriority returns the priority of a version in its group.
+func versionPriority(gv schema.GroupVersion) int32 {
+	switch gv {
+	case schema.GroupVersion{Group: "autoscaling", Version: "v2"}:
+		return 30
+	case schema.GroupVersion{Group: "flowcontrol.apiserver.k8s.io", Version: "v1"}, schema.GroupVersion{Group: "resource.k8s.io", Version: "v1"}:
+		return 21
+	case schema.GroupVersion{Group: "resource.k8s.io", Version: "v1beta2"}:
+		return 15
+	case schema.GroupVersion{Group: "coordination.k8s.io", Version: "v1beta1"}:
+		return 13
+	case schema.GroupVersion{Group: "admissionregistration.k8s.io", Version: "v1beta1"},
+		schema.GroupVersion{Group: "coordination.k8s.io", Version: "v1alpha2"}:
+		return 12
+	case schema.GroupVersion{Group: "scheduling.k8s.io", Version: "v1alpha3"}:
+		return 3
+	case schema.GroupVersion{Group: "resource.k8s.io", Version: "v1alpha3"}, schema.GroupVersion{Group: "lifecycle.k8s.io", Version: "v1alpha1"}:
+		return 1
+	}
+	if gv.Version == "v1" {
+		return 15
+	}
+	return 9
+}
+
 // customPriority is that of the groups of CustomResourceDefinitions.
 const customPriority = 1000
 

@@ -53,7 +53,7 @@ var compressedTypes []byte
 
 // Tracker has the managers of all resources. It is safe for concurrent use. Make one with New.
 type Tracker struct {
-	types    func() (*typeschema.Types, error)
+	types    func() (*vocabulary, error)
 	equality conversion.Equalities // without the times of managed fields
 
 	mu       sync.RWMutex
@@ -75,26 +75,34 @@ func New() *Tracker {
 	}
 }
 
-// shared lets the servers of a process that live at the same time read the types once: they never change. When nobody uses them
-// any more they are gone.
+// shared lets the servers of a process that live at the same time read the types, and compile plans of them, once: they never
+// change. When nobody uses them any more they are gone.
 var shared sharedTypes
 
 type sharedTypes struct {
 	mu    sync.Mutex // guards types
-	types weak.Pointer[typeschema.Types]
+	types weak.Pointer[vocabulary]
 }
 
-func (s *sharedTypes) read() (*typeschema.Types, error) {
+// vocabulary are the types of the built-in kinds, with the plans that were compiled of them so far.
+type vocabulary struct {
+	*typeschema.Types
+	plans sync.Map // of *plan by planID
+}
+
+func (s *sharedTypes) read() (*vocabulary, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if types := s.types.Value(); types != nil {
 		return types, nil
 	}
-	types, err := readTypes()
-	if err == nil {
-		s.types = weak.Make(types)
+	read, err := readTypes()
+	if err != nil {
+		return nil, err
 	}
-	return types, err
+	types := &vocabulary{Types: read}
+	s.types = weak.Make(types)
+	return types, nil
 }
 
 func readTypes() (*typeschema.Types, error) {
@@ -118,7 +126,7 @@ func (t *Tracker) Converter(gvk schema.GroupVersionKind) managedfields.TypeConve
 	if found, err := types.Type(gvk); err != nil || found == nil {
 		return nil
 	}
-	return converter{types}
+	return converter{types.Types}
 }
 
 // Manager keeps the managed fields of one resource or subresource, in one version. It is safe for concurrent use.
@@ -171,7 +179,7 @@ func (t *Tracker) newManager(r *kind.Resource, sub *kind.Subresource) (*Manager,
 	exclude := resetFields(r, sub)
 	hub := schema.GroupVersion{Group: gvk.Group, Version: runtime.APIVersionInternal}
 	fields, err := managedfields.NewDefaultFieldManager(
-		converter{types}, convertor, face.Codec.Defaulter, face.Codec.Creater,
+		converter{types.Types}, convertor, face.Codec.Defaulter, face.Codec.Creater,
 		gvk, hub, name, fieldpath.NewExcludeFilterSetMap(exclude))
 	if err != nil {
 		return nil, err

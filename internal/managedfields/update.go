@@ -15,14 +15,13 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
-
-	"github.com/kayak-k8s/kayak/internal/managedfields/typeschema"
+	"sigs.k8s.io/structured-merge-diff/v6/typed"
 )
 
 // updater does what upstream's FieldManager.Update does, for the objects and entries that there usually are, by a compiled
 // comparison. Everything else it leaves to upstream: it either does the whole work, to the byte, or changes nothing and says so.
 type updater struct {
-	types       *typeschema.Types
+	types       *vocabulary
 	convertor   runtime.ObjectConvertor
 	defaulter   runtime.ObjectDefaulter
 	gvk         schema.GroupVersionKind
@@ -307,9 +306,25 @@ func (u *updater) compiled(obj runtime.Object) *plan {
 			return
 		}
 		u.goType = t
-		u.plan = compile(t, of)
+		u.plan = u.types.plan(u.gvk, t, of)
 	})
 	return u.plan
+}
+
+// planID says what a plan is for.
+type planID struct {
+	gvk    schema.GroupVersionKind
+	goType reflect.Type
+}
+
+// plan returns the plan for the objects of a version, which are of a Go type. It is compiled once.
+func (v *vocabulary) plan(gvk schema.GroupVersionKind, t reflect.Type, of *typed.ParseableType) *plan {
+	id := planID{gvk, t}
+	if known, ok := v.plans.Load(id); ok {
+		return known.(*plan)
+	}
+	known, _ := v.plans.LoadOrStore(id, compile(t, of))
+	return known.(*plan)
 }
 
 // fits tells whether a set is of the schema that the plan is of. If something has become atomic since, upstream makes the set

@@ -125,7 +125,7 @@ func newIndex(documents map[string]*document) (*indexDocument, error) {
 }
 
 // Paths lists the paths that are served, as the index at "/" names them.
-func (h *Handler) Paths() []string { return []string{v2Path, v3Path, v3Path + "/"} }
+func Paths() []string { return []string{v2Path, v3Path, v3Path + "/"} }
 
 // Serve answers a request for one of the paths. For any other path it returns ErrNotFound; then, and for every other error, it
 // has written nothing.

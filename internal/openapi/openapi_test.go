@@ -288,7 +288,7 @@ func TestPaths(t *testing.T) {
 			t.Errorf("%s: %v, %q, %v", path, err, w.Body, w.Header())
 		}
 	}
-	if diff := cmp.Diff([]string{"/openapi/v2", "/openapi/v3", "/openapi/v3/"}, h.Paths()); diff != "" {
+	if diff := cmp.Diff([]string{"/openapi/v2", "/openapi/v3", "/openapi/v3/"}, Paths()); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 }

@@ -26,10 +26,14 @@ func (s *Server) audit(x *exchange) error {
 	if !s.log.Enabled(context.Background(), slog.LevelDebug) {
 		return nil
 	}
-	received, user := time.Now(), x.user.GetName()
-	x.release = append(x.release, func() {
-		s.log.Debug("HTTP", "verb", x.info.Verb, "URI", x.r.URL.RequestURI(), "latency", time.Since(received), "user", user,
-			"userAgent", x.r.UserAgent(), "audit-ID", x.auditID, "srcIP", x.r.RemoteAddr, "resp", x.w.code)
-	})
+	received := time.Now()
+	who := x.user.GetName() // not whom they impersonate
+	x.release = append(x.release, func() { s.logRequest(x, who, time.Since(received)) })
 	return nil
+}
+
+// logRequest writes a line about a request that is over.
+func (s *Server) logRequest(x *exchange, who string, latency time.Duration) {
+	s.log.Debug("HTTP", "verb", x.info.Verb, "URI", x.r.URL.RequestURI(), "latency", latency, "user", who,
+		"userAgent", x.r.UserAgent(), "audit-ID", x.auditID, "srcIP", x.r.RemoteAddr, "resp", x.w.code)
 }

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"time"
+
 	"k8s.io/apiserver/pkg/authentication/user"
 	genericrequest "k8s.io/apiserver/pkg/endpoints/request"
 
@@ -9,18 +11,20 @@ import (
 )
 
 // authenticate finds out who is asking, and takes the credentials out of the request. What it was about one that was not accepted
-// goes into the log, not to the client.
+// goes into the log, not to the client. Who is refused here does not come as far as the line that the log has of every request.
 func (s *Server) authenticate(x *exchange) error {
 	if user, ok := loopback.User(x.r.Context()); ok { // from within this process
 		s.asks(x, user)
 		return nil
 	}
+	received := time.Now()
 	user, err := s.options.Authenticate(x.r)
 	if err != nil {
 		s.log.Warn("unable to authenticate the request", "path", x.r.URL.Path, "from", x.r.RemoteAddr, "error", err)
 		if s.options.Refuse != nil {
 			s.options.Refuse(x.w.Header())
 		}
+		x.release = append(x.release, func() { s.logRequest(x, "", time.Since(received)) })
 		return request.Unauthorized()
 	}
 	s.asks(x, user)

@@ -123,7 +123,7 @@ func New(options Options) *Server {
 }
 
 // Paths lists the paths that are not resources, for the index at "/".
-func (s *Server) Paths() []string { return append(s.paths.names(), s.options.OpenAPI().Paths()...) }
+func (s *Server) Paths() []string { return append(s.paths.names(), openapi.Paths()...) }
 
 // Serve serves TLS connections from the listener until Shutdown, and then returns nil.
 func (s *Server) Serve(listener net.Listener, config *tls.Config) error {

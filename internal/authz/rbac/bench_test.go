@@ -18,7 +18,7 @@ func bootstrapped(n int) (*policy, *Authorizer) {
 	p, a := newPolicy(), New()
 	for _, role := range append(bootstrappolicy.ClusterRoles(), bootstrappolicy.ControllerRoles()...) {
 		p.clusterRoles[role.Name] = &role
-		a.index.setRole(roleID{"ClusterRole", objectID{"", role.Name}}, role.Rules)
+		a.index.setRole(roleID{"ClusterRole", objectID{"", role.Name}}, func() *rules { return compile(role.Rules) })
 	}
 	for _, binding := range append(bootstrappolicy.ClusterRoleBindings(), bootstrappolicy.ControllerRoleBindings()...) {
 		p.clusterBindings[binding.Name] = &binding

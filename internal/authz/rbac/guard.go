@@ -141,11 +141,12 @@ func (r resolver) RulesFor(_ context.Context, u user.Info, namespace string) ([]
 func (r resolver) VisitRulesFor(_ context.Context, u user.Info, namespace string,
 	visit func(source fmt.Stringer, rule *rbacv1.PolicyRule, err error) bool) {
 	each := func(g *grant) bool {
-		if !g.role.exists {
+		rules := g.role.rules()
+		if rules == nil {
 			return visit(nil, nil, plural.missing(g))
 		}
-		for i := range g.role.rules {
-			if !visit(g, &g.role.rules[i], nil) {
+		for i := range rules.all {
+			if !visit(g, &rules.all[i], nil) {
 				return false
 			}
 		}
@@ -162,8 +163,10 @@ func (r resolver) VisitRulesFor(_ context.Context, u user.Info, namespace string
 func (r resolver) GetRoleReferenceRules(_ context.Context, ref rbacv1.RoleRef, namespace string) ([]rbacv1.PolicyRule, error) {
 	r.index.mu.RLock()
 	defer r.index.mu.RUnlock()
-	if known := r.index.roles[reference(namespace, ref)]; known != nil && known.exists {
-		return known.rules, nil
+	if role := r.index.roles[reference(namespace, ref)]; role != nil {
+		if rules := role.rules(); rules != nil {
+			return rules.all, nil
+		}
 	}
 	return nil, plural.notFound(ref)
 }

@@ -60,11 +60,10 @@ func (x *index) clear() {
 	x.users, x.groups = map[objectID][]*grant{}, map[objectID][]*grant{}
 }
 
-// setRole adds a role or replaces its rules.
-func (x *index) setRole(id roleID, rules []rbacv1.PolicyRule) {
+// setRole adds a role or replaces its rules. They are read when they are needed, from any goroutine.
+func (x *index) setRole(id roleID, read func() *rules) {
 	r := x.roleOf(id)
-	*r = role{references: r.references, exists: true, rules: rules}
-	r.compile()
+	*r = role{references: r.references, exists: true, read: sync.OnceValue(read)}
 }
 
 func (x *index) removeRole(id roleID) {

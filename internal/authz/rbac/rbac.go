@@ -26,7 +26,6 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/runtime"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
@@ -64,11 +63,11 @@ func New() *Authorizer { return &Authorizer{index: newIndex()} }
 func (a *Authorizer) Follow(s Source) {
 	f := &feed{index: a.index, logger: s.Logger}
 	f.tables = []table{
-		{s.Roles.KeyPrefix(s.Root, ""), s.Roles, f.setRole, func(id objectID) { f.index.removeRole(roleID{"Role", id}) }},
-		{s.ClusterRoles.KeyPrefix(s.Root, ""), s.ClusterRoles, f.setRole,
+		{s.Roles.KeyPrefix(s.Root, ""), f.setRole(s.Roles), func(id objectID) { f.index.removeRole(roleID{"Role", id}) }},
+		{s.ClusterRoles.KeyPrefix(s.Root, ""), f.setRole(s.ClusterRoles),
 			func(id objectID) { f.index.removeRole(roleID{"ClusterRole", id}) }},
-		{s.RoleBindings.KeyPrefix(s.Root, ""), s.RoleBindings, f.setBinding, f.index.removeBinding},
-		{s.ClusterRoleBindings.KeyPrefix(s.Root, ""), s.ClusterRoleBindings, f.setBinding, f.index.removeBinding},
+		{s.RoleBindings.KeyPrefix(s.Root, ""), f.setBinding(s.RoleBindings), f.index.removeBinding},
+		{s.ClusterRoleBindings.KeyPrefix(s.Root, ""), f.setBinding(s.ClusterRoleBindings), f.index.removeBinding},
 	}
 	options := follow.Options{State: s.State, Reset: f.reset, Apply: f.apply, Logger: s.Logger}
 	for _, t := range f.tables {
@@ -111,10 +110,10 @@ func (a *Authorizer) decide(attributes authorizer.Attributes) (authorizer.Decisi
 	var allowed *grant
 	var missing []error
 	look := func(g *grant) bool {
-		switch {
-		case !g.role.exists:
+		switch rules := g.role.rules(); {
+		case rules == nil:
 			missing = append(missing, singular.missing(g))
-		case g.role.allows(&q):
+		case rules.allow(&q):
 			allowed = g
 			return false
 		}
@@ -154,11 +153,11 @@ func (a *Authorizer) RulesFor(_ context.Context, u user.Info, namespace string) 
 }
 
 // rules are those that apply to a user in a namespace; the errors are of roles that do not exist.
-func (a *Authorizer) rules(u user.Info, namespace string, words words) (rules []rbacv1.PolicyRule, err error) {
+func (a *Authorizer) rules(u user.Info, namespace string, words words) (list []rbacv1.PolicyRule, err error) {
 	var missing []error
 	collect := func(g *grant) bool {
-		if g.role.exists {
-			rules = append(rules, g.role.rules...)
+		if rules := g.role.rules(); rules != nil {
+			list = append(list, rules.all...)
 		} else {
 			missing = append(missing, words.missing(g))
 		}
@@ -170,7 +169,7 @@ func (a *Authorizer) rules(u user.Info, namespace string, words words) (rules []
 	if namespace != "" {
 		a.index.each(u, namespace, collect)
 	}
-	return rules, utilerrors.NewAggregate(missing)
+	return list, utilerrors.NewAggregate(missing)
 }
 
 // words are what an error calls the two kinds of roles: upstream's caches and its storage do not agree about that.
@@ -204,8 +203,7 @@ type feed struct {
 // table is one of the four kinds.
 type table struct {
 	prefix string
-	kind   *kind.Resource
-	set    func(objectID, runtime.Object)
+	set    func(objectID, *state.Record) error
 	remove func(objectID)
 }
 
@@ -247,29 +245,47 @@ func (f *feed) apply(event *state.Event) {
 
 // put takes a record in. What cannot be read gives nobody anything.
 func (f *feed) put(t *table, record *state.Record) {
-	obj, err := t.kind.DecodeVersioned(record.Value)
-	if err != nil {
-		f.logger.Warn("cannot read an object of RBAC, it counts for nothing", "key", record.Key, "error", err)
+	if err := t.set(t.id(record.Key), record); err != nil {
+		f.unreadable(record, err)
 		t.remove(t.id(record.Key))
-		return
-	}
-	t.set(t.id(record.Key), obj)
-}
-
-func (f *feed) setRole(id objectID, obj runtime.Object) {
-	switch obj := obj.(type) {
-	case *rbacv1.Role:
-		f.index.setRole(roleID{"Role", id}, obj.Rules)
-	case *rbacv1.ClusterRole:
-		f.index.setRole(roleID{"ClusterRole", id}, obj.Rules)
 	}
 }
 
-func (f *feed) setBinding(id objectID, obj runtime.Object) {
-	switch obj := obj.(type) {
-	case *rbacv1.RoleBinding:
-		f.index.setBinding(id, obj.RoleRef, obj.Subjects)
-	case *rbacv1.ClusterRoleBinding:
-		f.index.setBinding(id, obj.RoleRef, obj.Subjects)
+func (f *feed) unreadable(record *state.Record, err error) {
+	f.logger.Warn("cannot read an object of RBAC, it counts for nothing", "key", record.Key, "error", err)
+}
+
+// setRole returns what takes in the roles of a kind.
+func (f *feed) setRole(k *kind.Resource) func(objectID, *state.Record) error {
+	return func(id objectID, record *state.Record) error {
+		f.index.setRole(roleID{k.Name, id}, func() *rules {
+			obj, err := k.DecodeVersioned(record.Value)
+			if err != nil {
+				f.unreadable(record, err)
+				return nil
+			}
+			switch obj := obj.(type) {
+			case *rbacv1.Role:
+				return compile(obj.Rules)
+			case *rbacv1.ClusterRole:
+				return compile(obj.Rules)
+			}
+			return nil
+		})
+		return nil
+	}
+}
+
+// setBinding returns what takes in the bindings of a kind.
+func (f *feed) setBinding(k *kind.Resource) func(objectID, *state.Record) error {
+	return func(id objectID, record *state.Record) error {
+		obj, err := k.DecodeVersioned(record.Value)
+		switch obj := obj.(type) {
+		case *rbacv1.RoleBinding:
+			f.index.setBinding(id, obj.RoleRef, obj.Subjects)
+		case *rbacv1.ClusterRoleBinding:
+			f.index.setBinding(id, obj.RoleRef, obj.Subjects)
+		}
+		return err
 	}
 }

@@ -10,7 +10,21 @@ import (
 type role struct {
 	exists     bool
 	references int // bindings that refer to it
-	rules      []rbacv1.PolicyRule
+	// read reads and compiles the rules when they are first asked for: most roles of a cluster never are.
+	read func() *rules
+}
+
+// rules are those of the role, nil if it does not exist, or cannot be read.
+func (r *role) rules() *rules {
+	if !r.exists {
+		return nil
+	}
+	return r.read()
+}
+
+// rules are those of a role.
+type rules struct {
+	all []rbacv1.PolicyRule
 	// byResource and byPath say which rules are worth looking at. A role of few rules has neither: all are.
 	byResource map[string][]*rbacv1.PolicyRule
 	byPath     []*rbacv1.PolicyRule
@@ -21,13 +35,14 @@ const fewRules = 4
 
 // compile makes the tables. Whether a rule that they lead to allows something is upstream's to say, so they may lead to too many,
 // but never to too few: a rule is under every resource that it names, "pods/log" and "*/scale" and "*" as they are.
-func (r *role) compile() {
-	if len(r.rules) <= fewRules {
-		return
+func compile(list []rbacv1.PolicyRule) *rules {
+	r := &rules{all: list}
+	if len(list) <= fewRules {
+		return r
 	}
 	r.byResource = map[string][]*rbacv1.PolicyRule{}
-	for i := range r.rules {
-		rule := &r.rules[i]
+	for i := range list {
+		rule := &list[i]
 		for _, resource := range rule.Resources {
 			r.byResource[resource] = append(r.byResource[resource], rule)
 		}
@@ -35,6 +50,7 @@ func (r *role) compile() {
 			r.byPath = append(r.byPath, rule)
 		}
 	}
+	return r
 }
 
 // question is a request, with what it can be looked up by.
@@ -60,11 +76,11 @@ func newQuestion(a authorizer.Attributes) question {
 	return q
 }
 
-// allows reports whether one of the role's rules allows what is asked.
-func (r *role) allows(q *question) bool {
+// allow reports whether one of the rules allows what is asked.
+func (r *rules) allow(q *question) bool {
 	if r.byResource == nil {
-		for i := range r.rules {
-			if rbac.RuleAllows(q.Attributes, &r.rules[i]) {
+		for i := range r.all {
+			if rbac.RuleAllows(q.Attributes, &r.all[i]) {
 				return true
 			}
 		}

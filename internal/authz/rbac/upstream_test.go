@@ -79,7 +79,7 @@ func (p *policy) change(t *rapid.T, x *index) {
 		}
 		role := &rbacv1.Role{ObjectMeta: meta(id), Rules: someRules(t)}
 		p.roles[id] = role
-		x.setRole(roleID{"Role", id}, role.Rules)
+		x.setRole(roleID{"Role", id}, func() *rules { return compile(role.Rules) })
 	case 1:
 		id.namespace = ""
 		if remove {
@@ -89,7 +89,7 @@ func (p *policy) change(t *rapid.T, x *index) {
 		}
 		role := &rbacv1.ClusterRole{ObjectMeta: meta(id), Rules: someRules(t)}
 		p.clusterRoles[id.name] = role
-		x.setRole(roleID{"ClusterRole", id}, role.Rules)
+		x.setRole(roleID{"ClusterRole", id}, func() *rules { return compile(role.Rules) })
 	case 2:
 		if remove {
 			delete(p.bindings, id)

@@ -27,7 +27,9 @@ func descriptors() []descriptor {
 		{name: names.NamespaceController, aliases: []string{"namespace"}, make: newNamespaces},
 		{name: names.GarbageCollectorController, aliases: []string{"garbagecollector"}, make: newGarbageCollector},
 		{name: names.ResourceQuotaController, aliases: []string{"resourcequota"}, make: newResourceQuota},
-		{name: names.StorageVersionMigratorController, aliases: []string{"svm"}, make: newMigrator},  // after the garbage collector
+		{name: names.StorageVersionMigratorController, aliases: []string{"svm"}, make: newMigrator}, // after the garbage collector
+		{name: names.PersistentVolumeClaimProtectionController, aliases: []string{"pvc-protection"}, make: newClaimProtection},
+		{name: names.PersistentVolumeProtectionController, aliases: []string{"pv-protection"}, make: newVolumeProtection},
 		{name: names.ClusterRoleAggregationController, aliases: []string{"clusterrole-aggregation"}}, // controllers.ClusterRoleAggregation
 
 		{name: names.DeploymentController, aliases: []string{"deployment"}, off: true, make: newDeployments},
@@ -38,6 +40,7 @@ func descriptors() []descriptor {
 		{name: names.JobController, aliases: []string{"job"}, off: true, make: newJobs},
 		{name: names.CronJobController, aliases: []string{"cronjob"}, off: true, make: newCronJobs},
 		{name: names.TTLAfterFinishedController, aliases: []string{"ttl-after-finished"}, off: true, make: newTTLAfterFinished},
+		{name: names.HorizontalPodAutoscalerController, aliases: []string{"horizontalpodautoscaling"}, off: true, make: newAutoscaling},
 		{name: names.EndpointsController, aliases: []string{"endpoint"}, off: true, make: newEndpoints},
 		{name: names.EndpointSliceController, aliases: []string{"endpointslice"}, off: true, make: newEndpointSlices},
 		{name: names.EndpointSliceMirroringController, aliases: []string{"endpointslicemirroring"}, off: true, make: newMirroring},

@@ -36,8 +36,9 @@ type Options struct {
 	Elect string
 	// RootCA is what the server's certificate is verified with, as PEM.
 	RootCA []byte
-	// SigningCert and SigningKey are the files of the authority that signs certificates; empty for none.
+	// SigningCert and SigningKey are the files of the authority that signs certificates. Without files it is in SigningPEM.
 	SigningCert, SigningKey string
+	SigningPEM              struct{ Cert, Key []byte }
 	// Tokens makes the tokens in Secrets; nil for none.
 	Tokens serviceaccounttokens.TokenGenerator
 	Logger *slog.Logger
@@ -131,13 +132,6 @@ func (e *environment) config(account string) *rest.Config {
 // root is what kube-controller-manager itself is, for what it does not do as a service account.
 func (e *environment) root() *rest.Config {
 	return e.configFor(&user.DefaultInfo{Name: user.KubeControllerManager, Groups: []string{user.AllAuthenticated, privileged}})
-}
-
-// server is the server itself, who may do everything.
-func (e *environment) server() *rest.Config {
-	return e.configFor(&user.DefaultInfo{
-		Name: user.APIServerUser, Groups: []string{user.AllAuthenticated, privileged},
-	})
 }
 
 func (e *environment) configFor(u user.Info) *rest.Config {

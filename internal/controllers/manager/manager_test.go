@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 
 	"github.com/kayak-k8s/kayak"
@@ -24,7 +25,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type cluster struct {
 	*testing.T
 	kubernetes.Interface
-	ctx context.Context
+	ctx    context.Context
+	config *rest.Config
 }
 
 // start starts a server with controllers; none is those that are on by default.
@@ -49,20 +51,25 @@ func start(t *testing.T, controllers ...string) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 	t.Cleanup(cancel)
-	return &cluster{t, client, ctx}
+	return &cluster{t, client, ctx, config}
 }
 
 // await waits until ok has no error.
 func (c *cluster) await(what string, ok func() error) {
+	c.Helper()
+	c.awaitFor(20*time.Second, what, ok)
+}
+
+func (c *cluster) awaitFor(limit time.Duration, what string, ok func() error) {
 	c.Helper()
 	for began := time.Now(); ; time.Sleep(2 * time.Millisecond) {
 		err := ok()
 		if err == nil {
 			return
 		}
-		if time.Since(began) > 20*time.Second {
+		if time.Since(began) > limit {
 			c.Fatalf("%s: %v", what, err)
 		}
 	}

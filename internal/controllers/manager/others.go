@@ -3,6 +3,8 @@ package manager
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"time"
 
 	"k8s.io/client-go/dynamic"
@@ -48,7 +50,7 @@ const signedFor = 365 * 24 * time.Hour
 // newSigning makes the controllers of the four signers that upstream has, all with the server's own authority.
 func newSigning(ctx context.Context, e *environment) (func(context.Context), error) {
 	if e.SigningCert == "" {
-		return nil, errors.New("certificates are signed with the files of the authority, and a server in memory has none")
+		return signingFromMemory(ctx, e)
 	}
 	client, err := kubernetes.NewForConfig(e.config("certificate-controller"))
 	if err != nil {
@@ -73,6 +75,29 @@ func newSigning(ctx context.Context, e *environment) (func(context.Context), err
 			loops = append(loops, func() { run(ctx) })
 		}
 		together(loops...)
+	}, nil
+}
+
+// signingFromMemory is newSigning for a server that has no files. Upstream's signer reads its authority from some, so for as long as it
+// runs there is a directory with them, which nobody else may read.
+func signingFromMemory(ctx context.Context, e *environment) (func(context.Context), error) {
+	dir, err := os.MkdirTemp("", "kayak-signing")
+	if err != nil {
+		return nil, err
+	}
+	own := *e
+	own.SigningCert, own.SigningKey = filepath.Join(dir, "ca.crt"), filepath.Join(dir, "ca.key")
+	err = errors.Join(os.WriteFile(own.SigningCert, e.SigningPEM.Cert, 0o600), os.WriteFile(own.SigningKey, e.SigningPEM.Key, 0o600))
+	var run func(context.Context)
+	if err == nil {
+		run, err = newSigning(ctx, &own)
+	}
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return func(ctx context.Context) {
+		defer os.RemoveAll(dir)
+		run(ctx)
 	}, nil
 }
 

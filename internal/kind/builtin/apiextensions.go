@@ -1,6 +1,8 @@
 package builtin
 
 import (
+	"sync"
+
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/install"
 	apiextensionsv1beta1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1beta1"
@@ -18,7 +20,7 @@ import (
 // too big in v1 (kubernetes/cmd/kube-apiserver/app/apiextensions.go, k8s.io/issue/82292).
 func (b *builder) apiextensions() []*kind.Kind {
 	scheme := apiextensionsScheme()
-	codecs := serializer.NewCodecFactory(withMeta(scheme))
+	codecs := serializer.NewCodecFactory(scheme)
 	strategy := crd.NewStrategy(scheme)
 	stored := apiextensionsv1beta1.SchemeGroupVersion
 	return inGroup(apiextensions.GroupName, &kind.Kind{
@@ -38,11 +40,12 @@ func (b *builder) apiextensions() []*kind.Kind {
 	})
 }
 
-func apiextensionsScheme() *runtime.Scheme {
+// apiextensionsScheme is made once: nobody changes it any more.
+var apiextensionsScheme = sync.OnceValue(func() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	install.Install(scheme)
-	return scheme
-}
+	return withMeta(scheme)
+})
 
 // withMeta adds to a scheme what every API server's has: options and Status.
 func withMeta(scheme *runtime.Scheme) *runtime.Scheme {

@@ -3,6 +3,7 @@ package builtin
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metatable "k8s.io/apimachinery/pkg/api/meta/table"
@@ -17,16 +18,17 @@ import (
 	"github.com/kayak-k8s/kayak/internal/kind"
 )
 
-func apiregistrationScheme() *runtime.Scheme {
+// apiregistrationScheme is made once: nobody changes it any more.
+var apiregistrationScheme = sync.OnceValue(func() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	install.Install(scheme)
-	return scheme
-}
+	return withMeta(scheme)
+})
 
 // apiregistration has a scheme of its own in upstream, and its objects are stored as JSON.
 func (b *builder) apiregistration() []*kind.Kind {
 	scheme := apiregistrationScheme()
-	codecs := serializer.NewCodecFactory(withMeta(scheme))
+	codecs := serializer.NewCodecFactory(scheme)
 	strategy := apiservice.NewStrategy(scheme)
 	stored := apiregistrationv1.SchemeGroupVersion
 	return inGroup(apiregistration.GroupName, &kind.Kind{
