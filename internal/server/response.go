@@ -83,6 +83,9 @@ func (w *response) AddWarning(agent, text string) {
 		w.addHeader(added)
 		return
 	}
+	if _, err := utilnet.NewWarningHeader(299, agent, text); err != nil {
+		return // it is not sent, so it is not too much
+	}
 	w.cut, w.runes = true, 0
 	w.Header().Del("Warning")
 	for _, one := range w.warnings {
