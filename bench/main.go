@@ -87,7 +87,18 @@ func run(ctx context.Context, c config) error {
 				return fmt.Errorf("%s, round %d: %w", s.name, round+1, err)
 			}
 		}
+		r.config.rounds = round + 1
+		if err := r.write(sides); err != nil { // after each round, so that what breaks a later one does not take it away
+			return err
+		}
 	}
+	fmt.Print(r.markdown(sides))
+	return nil
+}
+
+// write writes the files that are wanted.
+func (r *report) write(sides []side) error {
+	c := r.config
 	if c.jsonOut != "" {
 		if err := r.writeJSON(c.jsonOut); err != nil {
 			return err
@@ -98,12 +109,10 @@ func run(ctx context.Context, c config) error {
 			return err
 		}
 	}
-	table := r.markdown(sides)
-	fmt.Print(table)
-	if c.markdownOut != "" {
-		return os.WriteFile(c.markdownOut, []byte(table), 0o644)
+	if c.markdownOut == "" {
+		return nil
 	}
-	return nil
+	return os.WriteFile(c.markdownOut, []byte(r.markdown(sides)), 0o644)
 }
 
 func reversed(sides []side) []side {
