@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -138,36 +139,47 @@ func definitions(ctx context.Context, b *bench) error {
 	return nil
 }
 
-// established watches definitions, and says when all that are named are established.
+// established watches definitions, and says when all that are named are established. A watch that the server ends is begun anew:
+// it begins with what is there.
 func (b *bench) established(ctx context.Context, names []string) (done <-chan error, stop func(), err error) {
-	// From no revision on: a server that has just started may not know the one that others see as the newest.
-	ctx, cancel := context.WithCancel(ctx)
-	answer, err := b.client.open(ctx, request{path: definitionsPath + "?watch=1", accept: acceptJSON})
-	if err != nil {
-		cancel()
-		return nil, nil, err
-	}
 	missing := map[string]bool{}
 	for _, name := range names {
 		missing[name+"."+customGroup] = true
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	open := func() (*http.Response, error) {
+		// From no revision on: a server that has just started may not know the one that others see as the newest.
+		return b.client.open(ctx, request{path: definitionsPath + "?watch=1", accept: acceptJSON})
+	}
+	answer, err := open()
+	if err != nil {
+		cancel()
+		return nil, nil, err
+	}
 	result := make(chan error, 1)
 	go func() {
-		defer answer.Body.Close()
-		lines := bufio.NewScanner(answer.Body)
-		lines.Buffer(nil, 4<<20)
-		for len(missing) > 0 && lines.Scan() {
-			if name, ok := establishedIn(lines.Bytes()); ok {
-				delete(missing, name)
+		for err == nil {
+			noteEstablished(answer.Body, missing)
+			answer.Body.Close()
+			if len(missing) == 0 {
+				break
 			}
+			answer, err = open()
 		}
-		if len(missing) > 0 {
-			result <- errors.Join(fmt.Errorf("the watch ended with %d definitions to go", len(missing)), lines.Err())
-			return
-		}
-		result <- nil
+		result <- err
 	}()
 	return result, cancel, nil
+}
+
+// noteEstablished takes those out of missing that a watch shows as established, until none is missing or the watch ends.
+func noteEstablished(events io.Reader, missing map[string]bool) {
+	lines := bufio.NewScanner(events)
+	lines.Buffer(nil, 4<<20)
+	for len(missing) > 0 && lines.Scan() {
+		if name, ok := establishedIn(lines.Bytes()); ok {
+			delete(missing, name)
+		}
+	}
 }
 
 // establishedIn reads an event.

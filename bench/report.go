@@ -145,7 +145,7 @@ func (r *report) median(id, side string, figure func(sample) float64) (float64, 
 // markdown returns the table of medians, with ratios when there are two sides.
 func (r *report) markdown(sides []side) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d pods, %d watchers, medians of %d rounds, %d CPUs.\n\n", r.config.objects, r.config.watchers, r.config.rounds, runtime.NumCPU())
+	fmt.Fprintf(&b, "%d pods, %d watchers, %s, %d CPUs.\n\n", r.config.objects, r.config.watchers, roundsText(r.config.rounds), runtime.NumCPU())
 	b.WriteString("| work |")
 	for _, s := range sides {
 		fmt.Fprintf(&b, " %s |", s.name)
@@ -155,6 +155,13 @@ func (r *report) markdown(sides []side) string {
 		r.line(&b, row, sides)
 	}
 	return b.String()
+}
+
+func roundsText(n int) string {
+	if n == 1 {
+		return "one round"
+	}
+	return fmt.Sprintf("medians of %d rounds", n)
 }
 
 func (r *report) line(b *strings.Builder, row row, sides []side) {
