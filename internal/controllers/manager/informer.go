@@ -144,7 +144,7 @@ func decode(r *kind.Resource, record *state.Record) (runtime.Object, error) {
 		return nil, err
 	}
 	if scheme.Scheme.Recognizes(r.GVK()) {
-		return r.Codec.Convertor.ConvertToVersion(obj, r.Version)
+		return r.Convert(obj) // which may share memory with it: nobody else has it
 	}
 	partial := meta.AsPartialObjectMetadata(obj.(metav1.Object))
 	partial.SetGroupVersionKind(r.GVK())
