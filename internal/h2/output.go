@@ -2,7 +2,6 @@ package h2
 
 import (
 	"encoding/binary"
-	"errors"
 	"os"
 	"runtime"
 	"time"
@@ -149,7 +148,7 @@ func (s *stream) write(p []byte, end bool) error {
 	c := s.conn
 	for len(p) > 0 {
 		if err := s.writable(); err != nil {
-			return s.gaveUp(err)
+			return err
 		}
 		if !s.room() {
 			c.flush()
@@ -185,8 +184,6 @@ func (s *stream) writable() error {
 		return s.failure
 	case s.ended:
 		return errEnded
-	case !s.writeBy.IsZero() && !time.Now().Before(s.writeBy):
-		return os.ErrDeadlineExceeded
 	}
 	return nil
 }
@@ -197,19 +194,16 @@ func (s *stream) room() bool {
 	return s.window > 0 && out.window > 0 && out.size() < waitBytes
 }
 
-// gaveUp resets the stream of a client that has not read for too long, so that it does not take what it has got for all.
-func (s *stream) gaveUp(err error) error {
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		s.reset(http2.ErrCodeInternal, err)
-	}
-	return err
-}
-
-// waitForRoom waits until there may be room, or the stream has failed, or its deadline has passed.
+// waitForRoom waits until there may be room, or the stream has failed. When the deadline has passed the stream is reset, so that a
+// client that has not read for too long does not take what it has got for all.
 func (s *stream) waitForRoom() {
 	c := s.conn
 	if s.writable() != nil || s.room() {
 		return // flush had the lock open
+	}
+	if !s.writeBy.IsZero() && !time.Now().Before(s.writeBy) {
+		s.reset(http2.ErrCodeInternal, os.ErrDeadlineExceeded)
+		return
 	}
 	if !s.blocked {
 		s.blocked = true

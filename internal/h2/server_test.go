@@ -240,27 +240,23 @@ func TestStreams(t *testing.T) {
 	t.Parallel()
 	const streams, events = 90, 50
 	event := bytes.Repeat([]byte("x"), 7<<10)
-	var mu sync.Mutex
-	turn := make(chan struct{})
+	var turns [events]chan struct{}
+	for i := range turns {
+		turns[i] = make(chan struct{})
+	}
 	address, client, _ := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/other" {
 			_, _ = io.WriteString(w, "other")
 			return
 		}
-		mu.Lock()
-		next := turn
-		mu.Unlock()
 		w.WriteHeader(http.StatusOK)
 		w.(http.Flusher).Flush()
-		for range events {
-			<-next
+		for _, turn := range turns {
+			<-turn
 			if _, err := w.Write(event); err != nil {
 				t.Error(err)
 			}
 			w.(http.Flusher).Flush()
-			mu.Lock()
-			next = turn
-			mu.Unlock()
 		}
 	}))
 	var begun, ended sync.WaitGroup
@@ -292,11 +288,7 @@ func TestStreams(t *testing.T) {
 	}
 	begun.Wait()
 	for i := range heard {
-		mu.Lock()
-		last := turn
-		turn = make(chan struct{})
-		mu.Unlock()
-		close(last)
+		close(turns[i])
 		if _, body := get(t, client, "https://"+address+"/other"); body != "other" {
 			t.Error(body)
 		}
