@@ -30,11 +30,15 @@ func (r *report) writeDocument(dir string, sides []side) error {
 	}
 	var b strings.Builder
 	b.WriteString("# Benchmarks\n\nMade by `bench`, whose [README](../bench/README.md) says what each figure means and how to make this page again.\n\n")
-	fmt.Fprintf(&b, "%s. Go %s, %s/%s, %d CPUs%s. ", time.Now().UTC().Format(time.DateOnly), strings.TrimPrefix(runtime.Version(), "go"),
-		runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), kernel())
-	b.WriteString(r.config.versions() + "\nEach side is started on fresh data, in alternation; the servers and the client share the machine.\n\n")
+	fmt.Fprintf(&b, "%s. Go %s, %s/%s, %d CPUs%s, load average %s at the start. ", time.Now().UTC().Format(time.DateOnly), strings.TrimPrefix(r.Go, "go"),
+		runtime.GOOS, runtime.GOARCH, r.CPUs, kernel(), r.Load)
+	b.WriteString(r.config.versions() + "\nEach side is started on fresh data, in alternation; the servers and the client share the machine. " +
+		"What takes long was measured in the first round only, what is of 50,000 objects and more in a run of its own.\n\n")
 	b.WriteString("![how much of kube-apiserver's cost](benchmarks.svg)\n\n" + r.markdown(sides) + "\n")
 	b.WriteString(r.losses(sides))
+	if tables := r.profileTables(sides); tables != "" {
+		b.WriteString("\n" + tables)
+	}
 	b.WriteString("\n" + notes)
 	if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
 		return err
@@ -43,11 +47,10 @@ func (r *report) writeDocument(dir string, sides []side) error {
 }
 
 func kernel() string {
-	text, err := os.ReadFile("/proc/sys/kernel/osrelease")
-	if err != nil {
-		return ""
+	if release := readLine("/proc/sys/kernel/osrelease"); release != "" {
+		return ", Linux " + release
 	}
-	return ", Linux " + strings.TrimSpace(string(text))
+	return ""
 }
 
 // versions asks the programs what they are.
@@ -97,10 +100,26 @@ func (r *report) losses(sides []side) string {
 			b.WriteString("\n")
 		}
 	}
+	r.slower(&b, sides)
 	if b.Len() == 0 {
 		return ""
 	}
 	return "## What falls short\n\n" + b.String()
+}
+
+// slower lists where the p99 is worse than the other side's, with the rows that do not tell it themselves.
+func (r *report) slower(b *strings.Builder, sides []side) {
+	told := map[string]bool{}
+	for _, row := range rows() {
+		row.text = microsText
+		row.figure = p99
+		ours, theirs, ok := r.compared(row, sides)
+		if !ok || ours <= theirs || told[row.id] {
+			continue
+		}
+		told[row.id] = true
+		fmt.Fprintf(b, "- %s: p99 %s beside %s\n", strings.TrimSuffix(row.title, ": server CPU"), microsText(ours), microsText(theirs))
+	}
 }
 
 // partOf reads a target of the form 1/12, or "4 times", which is 1/4 where more is better.
