@@ -191,6 +191,31 @@ func TestCategories(t *testing.T) {
 	}
 }
 
+func TestMissed(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		target      string
+		value, part float64
+		want        bool
+	}{
+		{"1/4", 9, 0.3, true}, {"1/4", 9, 0.2, false}, {"4 times", 9, 0.3, true}, {"5 ms", 5001, 0.1, true}, {"5 ms", 4999, 0.9, false},
+		{"300 KB", 301 << 10, 0.1, true}, {"10 s", 9e6, 0.1, false}, {"not worse", 9, 0.9, false}, {"", 9, 9, false},
+	} {
+		if got := missed(test.target, test.value, test.part); got != test.want {
+			t.Errorf("%s, %g, %g: %v", test.target, test.value, test.part, got)
+		}
+	}
+}
+
+func TestMicrosText(t *testing.T) {
+	t.Parallel()
+	for micros, want := range map[float64]string{3.456: "3.46 µs", 999.6: "1 ms", 1500: "1.5 ms", 999_600: "1.00 s"} {
+		if got := microsText(micros); got != want {
+			t.Errorf("%g: %s, want %s", micros, got, want)
+		}
+	}
+}
+
 func TestRatio(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

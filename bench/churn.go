@@ -16,7 +16,7 @@ const (
 func churn(ctx context.Context, b *bench) error {
 	rounds := churnRounds
 	if b.config.quick {
-		rounds = 10
+		rounds = 5
 	}
 	first := b.written
 	b.written += churners * rounds

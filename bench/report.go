@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"time"
 )
 
 // entry is one sample with where it comes from.
@@ -125,13 +124,11 @@ func (r *report) failuresText() string {
 func (r *report) timesText(sides []side) string {
 	var names []string
 	took := map[string]float64{}
-	all := 0.0
 	for _, t := range r.Times {
 		if !slices.Contains(names, t.Scenario) {
 			names = append(names, t.Scenario)
 		}
 		took[t.Scenario+" "+t.Side] += t.Seconds
-		all += t.Seconds
 	}
 	var b strings.Builder
 	b.WriteString("\nseconds, all rounds:\n")
@@ -142,8 +139,17 @@ func (r *report) timesText(sides []side) string {
 		}
 		b.WriteString("\n")
 	}
-	fmt.Fprintf(&b, "%.1f minutes\n", all/60)
+	fmt.Fprintf(&b, "%.1f minutes\n", r.minutes())
 	return b.String()
+}
+
+// minutes is how long everything took.
+func (r *report) minutes() float64 {
+	sum := 0.0
+	for _, t := range r.Times {
+		sum += t.Seconds
+	}
+	return sum / 60
 }
 
 func (r *report) writeJSON(path string) error {
@@ -239,11 +245,10 @@ func (r *report) pair(id string, sides []side, text func(float64) string, figure
 
 // microsText tells a time in microseconds.
 func microsText(micros float64) string {
-	d := time.Duration(micros * float64(time.Microsecond))
-	switch {
-	case d >= time.Second:
-		return fmt.Sprintf("%.2f s", d.Seconds())
-	case d >= time.Millisecond:
+	switch { // three digits: 999.6 is 1000
+	case micros >= 999.5e3:
+		return fmt.Sprintf("%.2f s", micros/1e6)
+	case micros >= 999.5:
 		return fmt.Sprintf("%.3g ms", micros/1000)
 	}
 	return fmt.Sprintf("%.3g µs", micros)

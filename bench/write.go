@@ -103,8 +103,11 @@ func writes(ctx context.Context, b *bench) error {
 func (b *bench) measureWrite(ctx context.Context, form writeForm, together int) error {
 	first := b.written
 	w := work{ops: min(together*writesPerClient, writesAtMost), within: writeTime, parallel: together}
-	if b.profiler != nil {
+	switch {
+	case b.profiler != nil:
 		w.ops *= profiledWrites
+	case b.config.quick:
+		w.ops /= 2
 	}
 	w.least = w.ops / 2
 	b.written += w.ops
