@@ -183,6 +183,8 @@ func TestCategories(t *testing.T) {
 		{"runtime.memmove github.com/kayak-k8s/kayak/internal/state.(*Tree).Ascend github.com/kayak-k8s/kayak/internal/verb.(*Verbs).list", "watch cache, lists, events"},
 		{"k8s.io/apiserver/pkg/storage/cacher.(*Cacher).dispatchEvent", "watch cache, lists, events"},
 		{"golang.org/x/net/http2.(*serverConn).serve net/http.HandlerFunc.ServeHTTP", "HTTP"},
+		{"syscall.Write github.com/kayak-k8s/kayak/internal/h2.(*socket).try github.com/kayak-k8s/kayak/internal/h2.(*conn).flush", "network, TLS"},
+		{"runtime.memmove github.com/kayak-k8s/kayak/internal/h2.(*conn).write github.com/kayak-k8s/kayak/internal/verb.(*watcher).serve", "HTTP"},
 		{"runtime.findRunnable runtime.schedule runtime.park_m runtime.mcall", elsewhere},
 	} {
 		if got := titleOf(categories(), map[string]place{}, strings.Fields(test.stack)); got != test.want {

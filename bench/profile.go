@@ -217,7 +217,7 @@ func (r *report) profileTables(sides []side) string {
 	}
 	var b strings.Builder
 	b.WriteString("## Where the CPU time goes\n\nServer CPU time of one operation, by what it is spent on. The profiles were taken in a pass of their own; " +
-		"what they say is applied to the medians above. *Allocating* is counted in the other lines already.\n")
+		"what they say is applied to the medians above, where there are any. *Allocating* is counted in the other lines already.\n")
 	for _, s := range sides {
 		r.profileTable(&b, s)
 	}

@@ -179,8 +179,20 @@ func (r *report) median(id, side string, figure func(sample) float64) (float64, 
 	return values[middle], true
 }
 
+// tables returns all that there is, as Markdown.
+func (r *report) tables(sides []side) string {
+	text := r.markdown(sides)
+	if profiles := r.profileTables(sides); profiles != "" {
+		text += "\n" + profiles
+	}
+	return text
+}
+
 // markdown returns the table of medians, with ratios when there are two sides.
 func (r *report) markdown(sides []side) string {
+	if len(r.Samples) == 0 {
+		return r.failuresText() // only profiles were taken
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d pods, %d watchers, %s, %d CPUs.\n\n", r.Objects, r.Watchers, roundsText(r.Rounds), r.CPUs)
 	b.WriteString("| work |")

@@ -49,7 +49,7 @@ func run(ctx context.Context, c config) error {
 	if err := r.write(sides); err != nil {
 		return err
 	}
-	fmt.Print(r.markdown(sides))
+	fmt.Print(r.tables(sides))
 	fmt.Fprint(os.Stderr, r.timesText(sides))
 	return r.failed()
 }
@@ -70,7 +70,7 @@ func (r *report) write(sides []side) error {
 	if c.markdownOut == "" {
 		return nil
 	}
-	return os.WriteFile(c.markdownOut, []byte(r.markdown(sides)), 0o644)
+	return os.WriteFile(c.markdownOut, []byte(r.tables(sides)), 0o644)
 }
 
 // sides returns what is to be measured, the reference last.
