@@ -133,7 +133,7 @@ func TestEnough(t *testing.T) {
 func TestWith(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "old.json")
-	old := &report{record: record{Objects: 7, Rounds: 2, Profiles: []profiled{{ID: "list-json", Side: "a", CPU: 5, Parts: map[string]float64{storage: 0.5}}}}}
+	old := &report{record: record{Objects: 7, Rounds: 2, Profiles: []profiled{{ID: "list-json", Side: "a", Parts: map[string]float64{storage: 0.5}}}}}
 	old.add("list-json", "a", 0, sample{Ops: 1, ServerCPU: 30})
 	if err := old.writeJSON(file); err != nil {
 		t.Fatal(err)
@@ -148,7 +148,8 @@ func TestWith(t *testing.T) {
 	if r, err := newReport(config{with: file, rounds: 1, objects: 9}); err != nil || r.Objects != 9 || len(r.Samples) != 1 {
 		t.Errorf("%+v %v", r, err)
 	}
-	if text := r.profileTables([]side{{name: "a"}}); !strings.Contains(text, "| all | 30 µs |") || !strings.Contains(text, "| "+storage+" | 15 µs |") {
+	r.Profiles = append(r.Profiles, profiled{ID: "get-pod", Side: "a", Parts: map[string]float64{storage: 0.25}})
+	if text := r.profileTables([]side{{name: "a"}}); !strings.Contains(text, "| all | 30 µs | 100 % |") || !strings.Contains(text, "| "+storage+" | 15 µs | 25 % |") {
 		t.Error(text)
 	}
 }

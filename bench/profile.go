@@ -28,8 +28,6 @@ const (
 type profiled struct {
 	ID   string `json:"id"`
 	Side string `json:"side"`
-	// CPU is the server CPU of one operation in this pass, which profiles have made dearer.
-	CPU float64 `json:"serverCPUMicrosPerOp"`
 	// Seconds is how much CPU time the profiles have seen.
 	Seconds float64 `json:"seconds"`
 	// Parts are the parts of it, by category; together 1. Allocating is what part of it allocates, in whatever category.
@@ -98,7 +96,7 @@ func (p *profiler) during(ctx context.Context, s *server, id string, work func()
 	if err != nil {
 		return m, err
 	}
-	return m, p.keep(id, m, sources)
+	return m, p.keep(id, sources)
 }
 
 // source is one process whose profiles are collected.
@@ -149,7 +147,7 @@ func fetch(ctx context.Context, url string) ([]byte, error) {
 }
 
 // keep writes the profiles of one measurement to files and notes what they sum up to.
-func (p *profiler) keep(id string, m sample, sources []source) error {
+func (p *profiler) keep(id string, sources []source) error {
 	var sum categorySum
 	for _, s := range sources {
 		if s.err != nil {
@@ -166,7 +164,7 @@ func (p *profiler) keep(id string, m sample, sources []source) error {
 	}
 	parts, allocating := sum.parts()
 	p.taken = append(p.taken, profiled{
-		ID: id, Side: p.side, CPU: m.ServerCPU, Seconds: float64(sum.total) / float64(time.Second), Parts: parts, Allocating: allocating,
+		ID: id, Side: p.side, Seconds: float64(sum.total) / float64(time.Second), Parts: parts, Allocating: allocating,
 	})
 	return nil
 }
@@ -210,14 +208,14 @@ func hasProfile(id string) bool {
 }
 
 // profileTables tells, for each kind of work that was profiled, what each side's time went to: the median of the rounds, divided as
-// the profiles are.
+// the profiles are. (The profile of an event has the write in it, too, of which the median is free.)
 func (r *report) profileTables(sides []side) string {
 	if len(r.Profiles) == 0 {
 		return ""
 	}
 	var b strings.Builder
 	b.WriteString("## Where the CPU time goes\n\nServer CPU time of one operation, by what it is spent on. The profiles were taken in a pass of their own; " +
-		"what they say is applied to the medians above, where there are any. *Allocating* is counted in the other lines already.\n")
+		"what they say is applied to the medians above; where there are none, it is a percentage. *Allocating* is counted in the other lines already.\n")
 	for _, s := range sides {
 		r.profileTable(&b, s)
 	}
@@ -226,18 +224,19 @@ func (r *report) profileTables(sides []side) string {
 
 func (r *report) profileTable(b *strings.Builder, s side) {
 	var columns []profiled
+	var texts []func(part float64) string
 	head, rule, all := "| "+s.name+" |", "|---|", "| all |"
 	for _, w := range profiledWork() {
 		i := slices.IndexFunc(r.Profiles, func(p profiled) bool { return p.ID == w.id && p.Side == s.name })
 		if i < 0 {
 			continue
 		}
-		p := r.Profiles[i]
-		if cost, ok := r.median(p.ID, s.name, serverCPU); ok {
-			p.CPU = cost
+		text := func(part float64) string { return fmt.Sprintf("%.0f %%", 100*part) }
+		if cost, ok := r.median(w.id, s.name, serverCPU); ok {
+			text = func(part float64) string { return microsText(part * cost) }
 		}
-		columns = append(columns, p)
-		head, rule, all = head+" "+w.title+" |", rule+"---|", all+" "+microsText(p.CPU)+" |"
+		columns, texts = append(columns, r.Profiles[i]), append(texts, text)
+		head, rule, all = head+" "+w.title+" |", rule+"---|", all+" "+text(1)+" |"
 	}
 	if len(columns) == 0 {
 		return
@@ -245,10 +244,10 @@ func (r *report) profileTable(b *strings.Builder, s side) {
 	fmt.Fprintf(b, "\n%s\n%s\n%s\n", head, rule, all)
 	line := func(title string, part func(profiled) float64) {
 		cells, any := "", false
-		for _, p := range columns {
+		for i, p := range columns {
 			cell := ""
 			if part := part(p); part >= leastPart {
-				cell, any = microsText(part*p.CPU), true
+				cell, any = texts[i](part), true
 			}
 			cells += " " + cell + " |"
 		}

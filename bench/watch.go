@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/url"
 	"slices"
 	"strconv"
@@ -142,7 +143,7 @@ const (
 
 // fanWork writes again and again.
 func fanWork(op func(context.Context, int) (int64, error)) work {
-	return work{ops: 100, least: fanWrites, within: fanTime, op: op}
+	return work{ops: math.MaxInt, least: fanWrites, within: fanTime, op: op}
 }
 
 // fanOut measures how one event of 7 KB comes to all watchers of its kind and namespace: as many as are asked for, some more that
