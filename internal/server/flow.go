@@ -41,15 +41,15 @@ func (s seats) leave() {
 func (s *Server) flowControl(x *exchange) error {
 	m := s.options.Metrics
 	if longRunning(x.info) {
-		gauge := m.longRun.WithLabelValues(s.labels(x)...)
+		gauge := m.longRun.WithLabelValues(s.labels(x).values()...)
 		gauge.Inc()
 		x.release = append(x.release, gauge.Dec)
 		return nil
 	}
-	pool, gauge := s.mutating, m.inflight.WithLabelValues("mutating")
+	pool, gauge := s.mutating, m.mutating
 	switch x.info.Verb {
 	case "get", "list", "watch", "head", "options":
-		pool, gauge = s.readOnly, m.inflight.WithLabelValues("readOnly")
+		pool, gauge = s.readOnly, m.readOnly
 	}
 	if pool.take() {
 		x.release = append(x.release, pool.leave)

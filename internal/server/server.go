@@ -25,6 +25,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
@@ -81,6 +82,8 @@ type Server struct {
 	options  Options
 	log      *slog.Logger
 	pipeline []stage
+	// stageTimes are the histograms of the stages' durations, in the order of the pipeline.
+	stageTimes []prometheus.Observer
 	// impersonation decides whether a user may act as another.
 	impersonation http.Handler
 	paths         paths
@@ -104,6 +107,9 @@ func New(options Options) *Server {
 		impersonation: newImpersonation(options),
 	}
 	s.pipeline = s.stages()
+	for _, stage := range s.pipeline {
+		s.stageTimes = append(s.stageTimes, options.Metrics.stages.WithLabelValues(stage.name))
+	}
 	s.paths = paths{"/metrics": options.Metrics.Handler()}
 	s.addHealth(options.Checks)
 	s.addLogs(options.Logs)
