@@ -51,9 +51,9 @@ func (s *Server) route(x *exchange) (*verb.Call, error) {
 	if resource == nil || !inScope(resource, info) || info.Verb == "proxy" {
 		return nil, request.UnknownResource()
 	}
-	call := &verb.Call{Writer: x.w, Request: x.r, Info: info, Resource: resource, Fail: func(err error) { s.fail(x, err) }}
+	call := &verb.Call{Writer: x.w, Request: x.r, Info: info, Resource: resource, Audit: x.event, Fail: func(err error) { s.fail(x, err) }}
 	if resource.Custom != nil && resource.Deprecation != "" { // upstream warns before it looks for a subresource
-		x.w.AddWarning("", resource.Deprecation)
+		x.deprecated(resource)
 	}
 	if info.Subresource != "" {
 		if call.Sub = resource.Subresources[info.Subresource]; call.Sub == nil {
@@ -67,7 +67,7 @@ func (s *Server) route(x *exchange) (*verb.Call, error) {
 		return call, checkCustom(x.r.Method, resource, info)
 	}
 	if resource.Deprecation != "" {
-		x.w.AddWarning("", resource.Deprecation)
+		x.deprecated(resource)
 	}
 	if methods, ok := verb.Connects(call.Sub); ok {
 		if !slices.Contains(methods, x.r.Method) {
@@ -82,6 +82,18 @@ func (s *Server) route(x *exchange) (*verb.Call, error) {
 		return nil, err
 	}
 	return call, checkSegments(info)
+}
+
+// deprecated says that a version is on its way out, to the client and in the audit log.
+func (x *exchange) deprecated(r *kind.Resource) {
+	x.w.AddWarning("", r.Deprecation)
+	if x.event == nil {
+		return
+	}
+	x.event.Annotate(map[string]string{"k8s.io/deprecated": "true"})
+	if r.Removed != "" {
+		x.event.Annotate(map[string]string{"k8s.io/removed-release": r.Removed})
+	}
 }
 
 // resource finds the resource of a request; ok says that the group version is served.
