@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"gopkg.in/natefinch/lumberjack.v2"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	auditinternal "k8s.io/apiserver/pkg/apis/audit"
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
@@ -193,7 +191,7 @@ func (c *Log) open() (audit.Backend, io.Closer, error) {
 	if !c.given() {
 		return nil, nil, nil
 	}
-	var file io.WriteCloser
+	var log *file
 	out := c.Writer
 	switch {
 	case out != nil:
@@ -201,34 +199,17 @@ func (c *Log) open() (audit.Backend, io.Closer, error) {
 		out = os.Stdout
 	default:
 		var err error
-		if file, err = c.openFile(); err != nil {
+		if log, err = openFile(*c); err != nil {
 			return nil, nil, fmt.Errorf("cannot open the audit log: %w", err)
 		}
-		out = file
+		out = log
 	}
-	version := auditv1.SchemeGroupVersion
-	backend := pluginlog.NewBackend(out, c.Format, version)
+	backend := pluginlog.NewBackend(out, c.Format, auditv1.SchemeGroupVersion)
 	backend = truncated(wrapped(backend, c.Mode, c.Batch), c.Truncate)
-	if file == nil {
+	if log == nil {
 		return backend, nil, nil
 	}
-	return backend, file, nil
-}
-
-func (c *Log) openFile() (io.WriteCloser, error) {
-	if err := os.MkdirAll(filepath.Dir(c.Path), 0o700); err != nil {
-		return nil, err
-	}
-	file, err := os.OpenFile(c.Path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil || c.MaxSize == 0 {
-		return file, err
-	}
-	if err := file.Close(); err != nil {
-		return nil, err
-	}
-	return &lumberjack.Logger{
-		Filename: c.Path, MaxSize: c.MaxSize, MaxAge: c.MaxAge, MaxBackups: c.MaxBackups, Compress: c.Compress,
-	}, nil
+	return backend, log, nil
 }
 
 func (c *Webhook) open() (audit.Backend, error) {
