@@ -2,9 +2,11 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -147,5 +149,27 @@ func TestNoAuditCostsNothing(t *testing.T) {
 		}
 	}); n > 0 || x.r != r || x.event != nil || len(x.release) > 0 {
 		t.Errorf("%v allocations, %+v", n, x)
+	}
+}
+
+// BenchmarkAudit is a request without auditing, with a policy that wants nothing of it, and with one that wants its metadata.
+func BenchmarkAudit(b *testing.B) {
+	for _, level := range []auditv1.Level{"", auditv1.LevelNone, auditv1.LevelMetadata} {
+		b.Run(cmp.Or(string(level), "off"), func(b *testing.B) {
+			s := newServer(b, nil)
+			if level != "" {
+				auditor, err := audit.Open(audit.Config{
+					Policy: &auditv1.Policy{Rules: []auditv1.PolicyRule{{Level: level}}}, Log: audit.Log{Writer: io.Discard},
+				}, slog.New(slog.DiscardHandler))
+				if err != nil {
+					b.Fatal(err)
+				}
+				s = newServer(b, func(o *Options) { o.Audit = auditor })
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				get(s, "/livez")
+			}
+		})
 	}
 }
