@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -45,7 +46,7 @@ func Modes() []string { return []string{ModeBatch, ModeBlocking, ModeBlockingStr
 
 // Log writes events to a file, one a line.
 type Log struct {
-	// Path is the file; "-" is standard output. Writer, unless it is nil, is written to in place of a file.
+	// Path is the file; "-" is standard output. Writer, unless it is nil, is written to in place of a file, an event at a time.
 	Path   string
 	Writer io.Writer
 	// MaxSize is the size, in megabytes, at which the file is renamed and another one begun; 0 is none. Of those that were renamed,
@@ -195,6 +196,7 @@ func (c *Log) open() (audit.Backend, io.Closer, error) {
 	out := c.Writer
 	switch {
 	case out != nil:
+		out = &inTurn{w: out}
 	case c.Path == "-":
 		out = os.Stdout
 	default:
@@ -210,6 +212,18 @@ func (c *Log) open() (audit.Backend, io.Closer, error) {
 		return backend, nil, nil
 	}
 	return backend, log, nil
+}
+
+// inTurn is a writer for many requests at a time.
+type inTurn struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (i *inTurn) Write(b []byte) (int, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.w.Write(b)
 }
 
 func (c *Webhook) open() (audit.Backend, error) {
