@@ -172,7 +172,8 @@ func (m *masker) events(t *testing.T, log string, ids []string) []string {
 			continue
 		}
 		shown, _, _ := m.json(byID[id])
-		events = append(events, trim(credentialPattern.ReplaceAllString(shown, "X509SHA256=<certificate>")))
+		shown = credentialPattern.ReplaceAllString(shown, "X509SHA256=<certificate>")
+		events = append(events, trim(addressPattern.ReplaceAllString(shown, `"serverAddress": "<address>"`)))
 	}
 	return events
 }

@@ -100,6 +100,38 @@ func (x *exchange) tellStatus(status *metav1.Status) {
 	}
 }
 
+// tellDiscovery tells of a discovery document that is the answer: in JSON, whatever the client has got.
+func (s *Server) tellDiscovery(x *exchange) {
+	if x.w.code != http.StatusOK || !strings.HasPrefix(x.info.Path, "/api") { // upstream has no objects for what else there is
+		return
+	}
+	x.event.Response(func() ([]byte, error) {
+		r := x.r.Clone(x.r.Context())
+		accept := strings.NewReplacer(wire.Protobuf.String(), wire.JSON.String(), wire.YAML.String(), wire.JSON.String())
+		r.Header.Set("Accept", accept.Replace(r.Header.Get("Accept")))
+		r.Header.Del("Accept-Encoding")
+		r.Header.Del("If-None-Match")
+		r.URL.RawQuery = "pretty=false"
+		w := &kept{header: http.Header{}}
+		err := s.options.Discovery().Serve(w, r)
+		return w.body, err
+	})
+}
+
+// kept is an answer that nobody gets.
+type kept struct {
+	header http.Header
+	body   []byte
+}
+
+func (k *kept) Header() http.Header { return k.header }
+func (k *kept) WriteHeader(int)     {}
+
+func (k *kept) Write(b []byte) (int, error) {
+	k.body = append(k.body, b...)
+	return len(b), nil
+}
+
 // request is what is asked for, and by whom, as far as policies look at it.
 func (x *exchange) request() *authorizer.AttributesRecord {
 	info := x.info

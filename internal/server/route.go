@@ -205,6 +205,9 @@ func (s *Server) servePath(x *exchange) error {
 		return errAnswered
 	}
 	err := s.options.Discovery().Serve(x.w, x.r)
+	if err == nil && x.event != nil {
+		s.tellDiscovery(x)
+	}
 	if errors.Is(err, discovery.ErrNotFound) {
 		err = s.options.OpenAPI().Serve(x.w, x.r)
 	}
