@@ -51,7 +51,15 @@ func (w *response) begin(code int) {
 }
 
 // Flush sends what is buffered. Upstream's streaming code asks for an http.Flusher, not for a ResponseController.
-func (w *response) Flush() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
+func (w *response) Flush() { _ = w.FlushError() }
+
+// FlushError fits http.ResponseController.
+func (w *response) FlushError() error {
+	if direct, ok := w.ResponseWriter.(interface{ FlushError() error }); ok {
+		return direct.FlushError()
+	}
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
 
 // Hijack gives the connection away: exec, attach and port-forward speak their own protocols on it. The server still closes it
 // when it stops.

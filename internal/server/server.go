@@ -13,7 +13,6 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -32,6 +31,7 @@ import (
 	"github.com/kayak-k8s/kayak/internal/audit"
 	"github.com/kayak-k8s/kayak/internal/authn"
 	"github.com/kayak-k8s/kayak/internal/discovery"
+	"github.com/kayak-k8s/kayak/internal/h2"
 	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/openapi"
 	"github.com/kayak-k8s/kayak/internal/verb"
@@ -120,8 +120,8 @@ func New(options Options) *Server {
 		ErrorLog:          log.New(connectionLog{options.Logger}, "", 0),
 		ConnState:         s.busy.note,
 		ConnContext:       func(ctx context.Context, _ net.Conn) context.Context { return authn.WithConnection(ctx) },
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: cmp.Or(options.MaxStreams, 100), MaxReadFrameSize: 256 << 10},
 	}
+	h2.Configure(s.http, h2.Options{MaxConcurrentStreams: options.MaxStreams, Logger: options.Logger})
 	return s
 }
 
@@ -139,8 +139,9 @@ func (s *Server) Serve(listener net.Listener, config *tls.Config) error {
 	if config.MinVersion == 0 {
 		config.MinVersion = tls.VersionTLS12
 	}
+	config.DynamicRecordSizingDisabled = true // h2 makes its records as large as what it has
 	s.http.TLSConfig = config
-	err := s.http.ServeTLS(listener, "", "")
+	err := s.http.ServeTLS(h2.Listener{Listener: listener}, "", "")
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

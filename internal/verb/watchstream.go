@@ -22,13 +22,20 @@ type eventStream interface {
 }
 
 // plainStream is the body of an answer.
-type plainStream struct{ w http.ResponseWriter }
+type plainStream struct {
+	w     http.ResponseWriter
+	flush func() error
+}
+
+func newPlainStream(w http.ResponseWriter) plainStream {
+	return plainStream{w, http.NewResponseController(w).Flush}
+}
 
 func (s plainStream) write(events []byte) error {
 	if _, err := s.w.Write(events); err != nil {
 		return err
 	}
-	return http.NewResponseController(s.w).Flush()
+	return s.flush()
 }
 
 func (plainStream) close() {}
@@ -47,7 +54,7 @@ func (s *gzipStream) write(events []byte) error {
 	if err := s.gzip.Plain(events); err != nil {
 		return err
 	}
-	return http.NewResponseController(s.plain.w).Flush()
+	return s.plain.flush()
 }
 
 // close ends the member, if it was begun: a stream without an event has no body, as upstream.
@@ -91,7 +98,7 @@ func (w *watcher) contentType() string {
 
 // begin sends the header, so that the client knows that its watch stands.
 func (w *watcher) begin(gzip bool) {
-	plain := plainStream{w.call.Writer}
+	plain := newPlainStream(w.call.Writer)
 	header := w.call.Writer.Header()
 	header.Set("Content-Type", w.contentType())
 	w.stream = plain
@@ -100,7 +107,7 @@ func (w *watcher) begin(gzip bool) {
 		w.stream = &gzipStream{plain: plain}
 	}
 	w.call.Writer.WriteHeader(http.StatusOK)
-	_ = http.NewResponseController(w.call.Writer).Flush() // a client that is gone is noticed soon enough
+	_ = plain.flush() // a client that is gone is noticed soon enough
 }
 
 // serve runs the watch on a stream of its own choice: a WebSocket when the client asks to upgrade to one, the body otherwise.

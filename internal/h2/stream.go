@@ -1,0 +1,136 @@
+package h2
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/net/http2"
+)
+
+// errEnded is what is written to a stream that has ended.
+var errEnded = errors.New("http2: stream ended")
+
+// stream is one request and its answer. Its connection's lock guards it.
+type stream struct {
+	conn   *conn
+	id     uint32
+	cancel context.CancelFunc
+
+	// window is how much the client takes; wake tells the one who waits for more.
+	window  int64
+	wake    chan struct{}
+	blocked bool // is in conn.out.blocked
+	writeBy time.Time
+	// ended says that nothing follows to the client; done, that nothing follows from it.
+	ended, done bool
+	// failure is why the stream is over before its time.
+	failure error
+	body    body
+}
+
+// open makes a stream, which the client may write to as long as done is false.
+func (c *conn) open(id uint32, done bool) *stream {
+	s := &stream{conn: c, id: id, window: c.clientWindow, done: done}
+	s.body.init(s)
+	c.streams[id] = s
+	if !c.active {
+		c.active = true
+		c.server.note(c.tls, http.StateActive)
+	}
+	return s
+}
+
+// reset ends the stream, and tells the client why.
+func (s *stream) reset(code http2.ErrCode, why error) {
+	if s.failure == nil {
+		s.conn.out.reset(s.id, code)
+		s.close(why)
+	}
+}
+
+// close ends the stream. Whoever waits for it learns why.
+func (s *stream) close(why error) {
+	if s.failure != nil {
+		return
+	}
+	c := s.conn
+	s.failure = why
+	s.cancel()
+	delete(c.streams, s.id)
+	s.body.fail(why)
+	s.body.discard()
+	signal(s.wake)
+	if len(c.streams) == 0 && !c.out.writing && c.out.frames == nil && c.failure == nil {
+		c.written()
+	}
+}
+
+// start runs a handler for the stream, or lets it wait for those whose streams are over and that still run.
+func (c *conn) start(job job) error {
+	if c.handlers < c.server.maxStreams {
+		c.handlers++
+		go c.run(job)
+		return nil
+	}
+	if len(c.queue) >= queuedHandlers*c.server.maxStreams {
+		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
+	}
+	c.queue = append(c.queue, job)
+	return nil
+}
+
+// job is a request to be handled.
+type job struct {
+	handler  http.Handler
+	request  *http.Request
+	response *response
+}
+
+// run handles a request, and then those that have waited.
+func (c *conn) run(j job) {
+	for {
+		j.run()
+		c.mu.Lock()
+		next := c.next()
+		if next == nil {
+			c.handlers--
+			c.mu.Unlock()
+			return
+		}
+		j = *next
+		c.mu.Unlock()
+	}
+}
+
+// next takes from the queue the first request that somebody still waits for.
+func (c *conn) next() *job {
+	for i := range c.queue {
+		if j := c.queue[i]; j.response.stream.failure == nil {
+			c.queue = c.queue[i+1:]
+			return &j
+		}
+	}
+	c.queue = nil
+	return nil
+}
+
+// run handles one request. A panic is the end of its stream, and of nothing else.
+func (j job) run() {
+	panicked := true
+	defer func() {
+		if !panicked {
+			return
+		}
+		cause := recover()
+		j.response.abort()
+		if cause != http.ErrAbortHandler && cause != nil {
+			j.response.stream.conn.server.log.Error("handler panicked", "panic", cause, "stack", string(debug.Stack()))
+		}
+	}()
+	j.handler.ServeHTTP(j.response, j.request)
+	panicked = false
+	j.response.finish()
+}
