@@ -24,7 +24,12 @@
 // authenticated has one event, ResponseStarted, as with kube-apiserver.
 //
 // In the modes blocking and blocking-strict an event is written before the request goes on. Close waits for the batches that are
-// under way.
+// under way, for ten seconds: a receiver that is away must not keep a server from ending.
+//
+// # What has no events
+//
+// What the server does without a request: the objects that every cluster has, which kube-apiserver makes through a client of its
+// own, as system:apiserver. Its controllers do make requests, as the service accounts that they have in a cluster.
 package audit
 
 import (
