@@ -76,6 +76,7 @@ var (
 	pointerPattern    = regexp.MustCompile(`0xc[0-9a-f]{6,}`)
 	serviceIPPattern  = regexp.MustCompile(`^10\.0\.0\.\d+$`)
 	credentialPattern = regexp.MustCompile(`X509SHA256=[0-9a-f]+`)
+	latencyPattern    = regexp.MustCompile(`"apiserver\.latency\.k8s\.io/[^"]*":"[^"]*",`)
 	addressPattern    = regexp.MustCompile(`"serverAddress": "[^"]*"`)
 	agePattern        = regexp.MustCompile(`^\d+s$`)
 	revisionPattern   = regexp.MustCompile(`(resourceVersion\\*"?: ?\\*")(\d+)(\\*")`)

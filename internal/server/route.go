@@ -53,7 +53,7 @@ func (s *Server) route(x *exchange) (*verb.Call, error) {
 	}
 	call := &verb.Call{Writer: x.w, Request: x.r, Info: info, Resource: resource, Audit: x.event, Fail: func(err error) { s.fail(x, err) }}
 	if resource.Custom != nil && resource.Deprecation != "" { // upstream warns before it looks for a subresource
-		x.deprecated(resource)
+		x.w.AddWarning("", resource.Deprecation)
 	}
 	if info.Subresource != "" {
 		if call.Sub = resource.Subresources[info.Subresource]; call.Sub == nil {
@@ -63,11 +63,11 @@ func (s *Server) route(x *exchange) (*verb.Call, error) {
 			return nil, request.UnknownResource()
 		}
 	}
-	if resource.Custom != nil {
-		return call, checkCustom(x.r.Method, resource, info)
-	}
 	if resource.Deprecation != "" {
 		x.deprecated(resource)
+	}
+	if resource.Custom != nil {
+		return call, checkCustom(x.r.Method, resource, info)
 	}
 	if methods, ok := verb.Connects(call.Sub); ok {
 		if !slices.Contains(methods, x.r.Method) {
@@ -86,7 +86,7 @@ func (s *Server) route(x *exchange) (*verb.Call, error) {
 
 // deprecated says that a version is on its way out, to the client and in the audit log.
 func (x *exchange) deprecated(r *kind.Resource) {
-	x.w.AddWarning("", r.Deprecation)
+	x.w.AddWarning("", r.Deprecation) // once
 	if x.event == nil {
 		return
 	}
