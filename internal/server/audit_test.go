@@ -75,6 +75,10 @@ func TestAuditStages(t *testing.T) {
 			_, _ = x.w.Write([]byte("half"))
 			return errors.New("on purpose")
 		}, want: "RequestReceived Panic(500 APIServer panic'd: net/http: abort Handler)"},
+		{name: "an announcement", path: "/", verb: func(x *exchange) error {
+			x.w.WriteHeader(http.StatusEarlyHints)
+			return plainError{http.StatusTeapot, "tea"}
+		}, want: "RequestReceived ResponseComplete(418 )"},
 		{name: "a bad timeout", path: "/api?timeout=x", want: `ResponseStarted(400 invalid timeout specified in the request URL - time: invalid duration "x")`},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -27,7 +27,7 @@ type response struct {
 }
 
 func (w *response) WriteHeader(code int) {
-	if w.code == 0 {
+	if w.code == 0 && (code >= http.StatusOK || code == http.StatusSwitchingProtocols) { // others announce an answer, at most
 		w.begin(code)
 	}
 	w.ResponseWriter.WriteHeader(code)
