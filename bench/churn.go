@@ -9,20 +9,20 @@ import (
 // churners is how many clients churn at a time; each makes, changes, reads and deletes objects of its own.
 const (
 	churners    = 32
-	churnRounds = 60
+	churnRounds = 20
 )
 
 // churn measures a mix of requests, and counts those that failed. One operation is one request.
 func churn(ctx context.Context, b *bench) error {
 	rounds := churnRounds
 	if b.config.quick {
-		rounds = 10
+		rounds = 5
 	}
 	first := b.written
 	b.written += churners * rounds
 	steps := churnSteps()
 	var failed atomic.Int64
-	s, err := b.cost(ctx, work{ops: churners * rounds * len(steps), parallel: churners, op: func(ctx context.Context, i int) (int64, error) {
+	s, err := b.cost(ctx, "churn", work{ops: churners * rounds * len(steps), parallel: churners, op: func(ctx context.Context, i int) (int64, error) {
 		// The steps of one object follow each other in the list of operations, one apart for every churner, so that an object's
 		// next step seldom begins before its last has ended; a step that does is refused, and counted.
 		block, within := i/(churners*len(steps)), i%(churners*len(steps))

@@ -3,6 +3,7 @@ module github.com/kayak-k8s/kayak/bench
 go 1.26.0
 
 require (
+	github.com/google/pprof v0.0.0-20260402051712-545e8a4df936
 	github.com/kayak-k8s/kayak v0.0.0
 	golang.org/x/sys v0.49.0
 	k8s.io/client-go v0.37.2

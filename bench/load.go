@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // started hands over what the start took.
@@ -88,14 +90,18 @@ func (b *bench) post(ctx context.Context, path string, object []byte) (int64, er
 	return b.client.do(ctx, request{method: "POST", path: path, contentType: acceptJSON, body: object})
 }
 
-const gets = 5000
+// gets are counted by time: at least so many, and for so long.
+const (
+	getsAtLeast = 1000
+	getTime     = 2 * time.Second
+)
 
 // get measures reading single pods.
 func get(ctx context.Context, b *bench) error {
 	one := func(ctx context.Context, i int) (int64, error) {
 		return b.client.do(ctx, request{path: "/api/v1/namespaces/" + benchNamespace + "/pods/" + podName(i%b.pods), accept: acceptJSON})
 	}
-	return b.measure(ctx, "get-pod", work{ops: gets, parallel: createsTogether, op: one})
+	return b.measure(ctx, "get-pod", work{ops: math.MaxInt, least: getsAtLeast, within: getTime, parallel: createsTogether, op: one})
 }
 
 func podName(i int) string    { return fmt.Sprintf("pod-%06d", i) }

@@ -2,97 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
 	"slices"
 	"strings"
-	"time"
 )
-
-// row is a line of the table: what is compared, and the target for it, kayak beside kube-apiserver.
-type row struct {
-	id, title string
-	figure    func(sample) float64
-	text      func(float64) string
-	target    string
-	more      bool // is better
-}
-
-func serverCPU(s sample) float64 { return s.ServerCPU }
-func p99(s sample) float64       { return s.P99 }
-func memory(s sample) float64    { return s.Memory }
-func perSecond(s sample) float64 { return s.PerSecond }
-
-func numberText(n float64) string { return fmt.Sprintf("%.0f", n) }
-
-// rows are in the order of the table. A sample without a row is only in the JSON.
-func rows() []row {
-	cpu := func(id, title, target string) row {
-		return row{id: id, title: title + ": server CPU", figure: serverCPU, text: microsText, target: target}
-	}
-	mem := func(id, title, target string) row {
-		return row{id: id, title: title, figure: memory, text: bytesText, target: target}
-	}
-	return []row{
-		cpu("list-json", "LIST of all pods, JSON", "1/12"),
-		cpu("list-gzip", "LIST, gzip", "1/40"),
-		cpu("list-protobuf", "LIST, protobuf", "1/9"),
-		cpu("list-table", "LIST, Table", "1/5"),
-		cpu("list-selector", "LIST, label selector matching 1 %", "1/10"),
-		cpu("watch-list", "watch-list of all pods, JSON", "1/20"),
-		cpu("list-json-first", "the first LIST, JSON", ""),
-		cpu("list-gzip-first", "the first LIST, gzip", ""),
-		cpu("list-protobuf-first", "the first LIST, protobuf", ""),
-		cpu("list-table-first", "the first LIST, Table", ""),
-		cpu("watch-list-first", "the first watch-list", ""),
-		cpu("fan-out", "one event to one of all watchers", "1/6"),
-		{id: "fan-out", title: "one event to one of all watchers: delivery p99", figure: p99, text: microsText, target: "not worse"},
-		cpu("fan-out-100", "one event to one of 100 watchers", ""),
-		cpu("fan-out-5000", "one event to one of 5,000 watchers", ""),
-		cpu("fan-out-stalled", "one event to one of all watchers, 1 % more that do not read", ""),
-		{id: "fan-out-stalled", title: "the same: delivery p99", figure: p99, text: microsText, target: "not worse"},
-		cpu("status-to-node", "pod status patch, to the right spec.nodeName watcher", "1/5"),
-		{id: "list-quiet", title: "LIST of a quiet kind, another written 50 times/s: p99", figure: p99, text: microsText, target: "5 ms"},
-		mem("memory-per-pod", "memory per stored pod, PSS", "1/6"),
-		mem("memory-per-watcher", "memory per watcher, PSS", "1/2"),
-		mem("peak-json", "4 LISTs at a time, JSON: peak extra memory, RSS", "20 MB at 50,000"),
-		mem("peak-table", "4 LISTs at a time, Table: peak extra memory, RSS", "100 MB at 50,000"),
-		cpu("peak-json-cpu", "4 LISTs at a time, JSON", ""),
-		cpu("peak-table-cpu", "4 LISTs at a time, Table", ""),
-		mem("memory-idle", "idle memory, PSS", "1/3"),
-		mem("memory-after-lists", "memory after the lists, PSS", ""),
-		cpu("create-small-pod", "create of a 3 KB pod, 16 at a time", "1/4"),
-		{id: "create-small-pod-64", title: "create of a 3 KB pod, 64 at a time: per second", figure: perSecond, text: numberText, target: "4 times", more: true},
-		cpu("create-pod", "create of a 7 KB pod, 16 at a time", ""),
-		cpu("patch-pod-status", "pod status patch, 16 at a time", "1/5"),
-		cpu("delete-pod", "pod delete, 16 at a time", "1/4"),
-		cpu("create-configmap", "ConfigMap create, 16 at a time", "1/4"),
-		cpu("update-configmap", "ConfigMap update, 16 at a time", ""),
-		cpu("renew-lease", "lease renewal (PUT), 16 at a time", "1/4"),
-		cpu("apply-create", "server-side apply that creates a Deployment", "1/3"),
-		cpu("apply-update", "server-side apply that changes a Deployment", "1/3"),
-		cpu("create-custom", "custom resource create, 2 CEL rules, 16 at a time", "1/4"),
-		cpu("patch-custom", "custom resource merge patch, 16 at a time", ""),
-		cpu("get-pod", "GET of a pod, JSON, 16 at a time", "1/4"),
-		cpu("churn", "mixed churn, 32 clients", "1/4"),
-		{id: "churn", title: "mixed churn, 32 clients: p99", figure: p99, text: microsText, target: "lower"},
-		{id: "cold-start", title: "cold start to /readyz", figure: p99, text: microsText, target: "1/12"},
-		cpu("cold-start", "cold start", "1/8"),
-		{id: "restart", title: "restart with all objects, to /readyz", figure: p99, text: microsText, target: "1/6"},
-		{id: "stop", title: "stop with 20 watches open", figure: p99, text: microsText, target: "1 s"},
-		cpu("discovery", "aggregated discovery, gzip", ""),
-		cpu("openapi-v2", "OpenAPI v2, protobuf, gzip", ""),
-		cpu("openapi-v3", "OpenAPI v3 of a group version, gzip", ""),
-		cpu("discovery-first", "the first discovery", ""),
-		cpu("openapi-v2-first", "the first OpenAPI v2", ""),
-		cpu("openapi-v3-first", "the first OpenAPI v3", ""),
-		cpu("definitions", "one of many CRDs of 20 KB, until established", ""),
-		{id: "definitions", title: "the same: until the last is established", figure: p99, text: microsText, target: "10 s"},
-		mem("memory-per-definition", "memory per CRD, PSS", "300 KB"),
-		cpu("idle-cpu", "one second of doing nothing", "1/3"),
-	}
-}
 
 // entry is one sample with where it comes from.
 type entry struct {
@@ -102,21 +18,142 @@ type entry struct {
 	sample
 }
 
+// failure is what did not run.
+type failure struct {
+	Scenario string `json:"scenario"`
+	Side     string `json:"side"`
+	Round    int    `json:"round"`
+	Error    string `json:"error"`
+}
+
+// spent is how long a scenario took.
+type spent struct {
+	Scenario string  `json:"scenario"`
+	Side     string  `json:"side"`
+	Round    int     `json:"round"`
+	Seconds  float64 `json:"seconds"`
+}
+
+// record is what a run leaves, as JSON.
+type record struct {
+	Objects  int        `json:"objects"`
+	Watchers int        `json:"watchers"`
+	Rounds   int        `json:"rounds"`
+	CPUs     int        `json:"cpus"`
+	Go       string     `json:"go"`
+	Load     string     `json:"loadAtStart"`
+	Samples  []entry    `json:"samples"`
+	Profiles []profiled `json:"profiles,omitempty"`
+	Failures []failure  `json:"failures,omitempty"`
+	Times    []spent    `json:"times"`
+}
+
 // report collects samples.
 type report struct {
-	config  config
-	entries []entry
+	record
+	config config
+}
+
+// newReport returns a report with what earlier runs have left, if there is to be any. Where nothing is measured this time, the
+// conditions are those of the first of them.
+func newReport(c config) (*report, error) {
+	load, _, _ := strings.Cut(readLine("/proc/loadavg"), " ")
+	r := &report{config: c, record: record{Objects: c.objects, Watchers: c.watchers, CPUs: runtime.NumCPU(), Go: runtime.Version(), Load: load}}
+	if c.with == "" {
+		return r, nil
+	}
+	for i, path := range strings.Split(c.with, ",") {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		var old record
+		if err := json.Unmarshal(text, &old); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		if c.rounds == 0 && i == 0 {
+			r.Objects, r.Watchers, r.Rounds, r.CPUs, r.Go, r.Load = old.Objects, old.Watchers, old.Rounds, old.CPUs, old.Go, old.Load
+		}
+		r.Samples = append(r.Samples, old.Samples...)
+		r.Profiles = append(r.Profiles, old.Profiles...)
+		r.Failures = append(r.Failures, old.Failures...)
+		r.Times = append(r.Times, old.Times...)
+	}
+	return r, nil
+}
+
+// readLine returns a file's text without its end of line; "" when there is none.
+func readLine(path string) string {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
 }
 
 func (r *report) add(id, side string, round int, s sample) {
-	r.entries = append(r.entries, entry{id, side, round + 1, s})
+	r.Samples = append(r.Samples, entry{id, side, round + 1, s})
+}
+
+// failed returns what did not run, as an error.
+func (r *report) failed() error {
+	var errs []error
+	for _, f := range r.Failures {
+		errs = append(errs, errors.New(f.String()))
+	}
+	return errors.Join(errs...)
+}
+
+func (f failure) String() string {
+	return fmt.Sprintf("%s, %s, round %d: %s", f.Side, f.Scenario, f.Round, f.Error)
+}
+
+// failuresText lists what did not run, as Markdown.
+func (r *report) failuresText() string {
+	if len(r.Failures) == 0 {
+		return ""
+	}
+	text := "\n## What failed\n\n"
+	for _, f := range r.Failures {
+		text += "- " + f.String() + "\n"
+	}
+	return text
+}
+
+// timesText tells how long scenarios took on each side, in all rounds.
+func (r *report) timesText(sides []side) string {
+	var names []string
+	took := map[string]float64{}
+	for _, t := range r.Times {
+		if !slices.Contains(names, t.Scenario) {
+			names = append(names, t.Scenario)
+		}
+		took[t.Scenario+" "+t.Side] += t.Seconds
+	}
+	var b strings.Builder
+	b.WriteString("\nseconds, all rounds:\n")
+	for _, name := range names {
+		fmt.Fprintf(&b, "%-12s", name)
+		for _, s := range sides {
+			fmt.Fprintf(&b, "  %s %6.1f", s.name, took[name+" "+s.name])
+		}
+		b.WriteString("\n")
+	}
+	fmt.Fprintf(&b, "%.1f minutes\n", r.minutes())
+	return b.String()
+}
+
+// minutes is how long everything took.
+func (r *report) minutes() float64 {
+	sum := 0.0
+	for _, t := range r.Times {
+		sum += t.Seconds
+	}
+	return sum / 60
 }
 
 func (r *report) writeJSON(path string) error {
-	b, err := json.MarshalIndent(map[string]any{
-		"objects": r.config.objects, "watchers": r.config.watchers, "rounds": r.config.rounds,
-		"cpus": runtime.NumCPU(), "go": runtime.Version(), "samples": r.entries,
-	}, "", "  ")
+	b, err := json.MarshalIndent(r.record, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -126,7 +163,7 @@ func (r *report) writeJSON(path string) error {
 // median returns the middle of a figure over all rounds; false when there is none.
 func (r *report) median(id, side string, figure func(sample) float64) (float64, bool) {
 	var values []float64
-	for _, e := range r.entries {
+	for _, e := range r.Samples {
 		if e.ID == id && e.Side == side {
 			values = append(values, figure(e.sample))
 		}
@@ -142,10 +179,22 @@ func (r *report) median(id, side string, figure func(sample) float64) (float64, 
 	return values[middle], true
 }
 
+// tables returns all that there is, as Markdown.
+func (r *report) tables(sides []side) string {
+	text := r.markdown(sides)
+	if profiles := r.profileTables(sides); profiles != "" {
+		text += "\n" + profiles
+	}
+	return text
+}
+
 // markdown returns the table of medians, with ratios when there are two sides.
 func (r *report) markdown(sides []side) string {
+	if len(r.Samples) == 0 {
+		return r.failuresText() // only profiles were taken
+	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d pods, %d watchers, %s, %d CPUs.\n\n", r.config.objects, r.config.watchers, roundsText(r.config.rounds), runtime.NumCPU())
+	fmt.Fprintf(&b, "%d pods, %d watchers, %s, %d CPUs.\n\n", r.Objects, r.Watchers, roundsText(r.Rounds), r.CPUs)
 	b.WriteString("| work |")
 	for _, s := range sides {
 		fmt.Fprintf(&b, " %s |", s.name)
@@ -154,7 +203,8 @@ func (r *report) markdown(sides []side) string {
 	for _, row := range rows() {
 		r.line(&b, row, sides)
 	}
-	return b.String()
+	b.WriteString(r.writeTable(sides))
+	return b.String() + r.failuresText()
 }
 
 func roundsText(n int) string {
@@ -179,8 +229,8 @@ func (r *report) line(b *strings.Builder, row row, sides []side) {
 		fmt.Fprintf(b, " %s |", row.text(v))
 	}
 	fmt.Fprintf(b, " %s | %s | %s | %s | %s |\n", ratio(values), row.target,
-		r.pair(row.id, sides, func(s sample) float64 { return s.P50 }), r.pair(row.id, sides, p99),
-		r.pair(row.id, sides, func(s sample) float64 { return s.ClientCPU }))
+		r.pair(row.id, sides, microsText, func(s sample) float64 { return s.P50 }), r.pair(row.id, sides, microsText, p99),
+		r.pair(row.id, sides, microsText, func(s sample) float64 { return s.ClientCPU }))
 }
 
 // ratio tells the first value as a part of the second.
@@ -194,12 +244,12 @@ func ratio(values []float64) string {
 	return fmt.Sprintf("1/%.1f", values[1]/values[0])
 }
 
-// pair tells a time on every side.
-func (r *report) pair(id string, sides []side, figure func(sample) float64) string {
+// pair tells a figure on every side.
+func (r *report) pair(id string, sides []side, text func(float64) string, figure func(sample) float64) string {
 	var texts []string
 	for _, s := range sides {
 		if v, ok := r.median(id, s.name, figure); ok && v != 0 {
-			texts = append(texts, microsText(v))
+			texts = append(texts, text(v))
 		}
 	}
 	return strings.Join(texts, " : ")
@@ -207,11 +257,10 @@ func (r *report) pair(id string, sides []side, figure func(sample) float64) stri
 
 // microsText tells a time in microseconds.
 func microsText(micros float64) string {
-	d := time.Duration(micros * float64(time.Microsecond))
-	switch {
-	case d >= time.Second:
-		return fmt.Sprintf("%.2f s", d.Seconds())
-	case d >= time.Millisecond:
+	switch { // three digits: 999.6 is 1000
+	case micros >= 999.5e3:
+		return fmt.Sprintf("%.2f s", micros/1e6)
+	case micros >= 999.5:
 		return fmt.Sprintf("%.3g ms", micros/1000)
 	}
 	return fmt.Sprintf("%.3g µs", micros)

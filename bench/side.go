@@ -33,6 +33,8 @@ type server struct {
 	ready     time.Duration // from the start to /readyz; 0 when it ran already
 	readyCPU  time.Duration
 	commands  []*exec.Cmd
+	// profiles are where processes besides the API server tell where their CPU time goes; anybody may ask.
+	profiles []string
 }
 
 // readyTimeout bounds a start, stopTimeout an orderly end: kube-apiserver may take a minute with clients connected.
@@ -57,8 +59,8 @@ func startKayak(ctx context.Context, binary, dir string) (*server, error) {
 	})
 }
 
-// startUpstream starts etcd and kube-apiserver with their defaults, and RBAC.
-func startUpstream(ctx context.Context, apiserver, etcd, dir string) (*server, error) {
+// startUpstream starts etcd and kube-apiserver with their defaults, and RBAC. etcd serves profiles on request only.
+func startUpstream(ctx context.Context, apiserver, etcd, dir string, profiling bool) (*server, error) {
 	ports := [3]string{}
 	for i := range ports {
 		var err error
@@ -80,8 +82,15 @@ func startUpstream(ctx context.Context, apiserver, etcd, dir string) (*server, e
 	file := func(name string) string { return filepath.Join(dir, name) }
 	client, peer := "http://127.0.0.1:"+ports[0], "http://127.0.0.1:"+ports[1]
 	s := &server{began: time.Now()}
-	if err := s.run(dir, etcd, "--data-dir", file("etcd"), "--listen-client-urls", client, "--advertise-client-urls", client,
-		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default="+peer); err != nil {
+	etcdArgs := []string{
+		"--data-dir", file("etcd"), "--listen-client-urls", client, "--advertise-client-urls", client,
+		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default=" + peer,
+	}
+	if profiling {
+		etcdArgs = append(etcdArgs, "--enable-pprof")
+		s.profiles = []string{client + profilePath}
+	}
+	if err := s.run(dir, etcd, etcdArgs...); err != nil {
 		return nil, err
 	}
 	if err := s.run(dir, apiserver, "--etcd-servers", client, "--secure-port", ports[2], "--bind-address", "127.0.0.1",
@@ -89,7 +98,7 @@ func startUpstream(ctx context.Context, apiserver, etcd, dir string) (*server, e
 		"--service-account-issuer", "https://kubernetes.default.svc.cluster.local", "--service-account-key-file", file("accounts.crt"),
 		"--service-account-signing-key-file", file("accounts.key"), "--authorization-mode", "RBAC",
 		"--service-cluster-ip-range", "10.0.0.0/24"); err != nil {
-		return nil, errors.Join(err, s.stop())
+		return nil, errors.Join(err, s.kill())
 	}
 	return s.whenReady(ctx, func() (*rest.Config, error) {
 		return &rest.Config{Host: "https://127.0.0.1:" + ports[2], TLSClientConfig: rest.TLSClientConfig{
@@ -150,14 +159,14 @@ func (s *server) whenReady(ctx context.Context, config func() (*rest.Config, err
 		}
 		select {
 		case <-ctx.Done():
-			return nil, errors.Join(fmt.Errorf("not ready: %w", last), s.stop())
+			return nil, errors.Join(fmt.Errorf("not ready: %w", last), s.kill())
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
 	s.ready = time.Since(s.began)
 	var err error
 	if s.readyCPU, err = s.processes.cpu(); err != nil {
-		return nil, errors.Join(err, s.stop())
+		return nil, errors.Join(err, s.kill())
 	}
 	return s, nil
 }
@@ -177,18 +186,23 @@ func isReady(ctx context.Context, config *rest.Config) error {
 	return err
 }
 
-// stop ends the processes that were started, the last first, and waits for them.
-func (s *server) stop() error {
+// stop tells the processes that were started to end, the last first, and waits for them.
+func (s *server) stop() error { return s.end(syscall.SIGTERM) }
+
+// kill ends them at once: their data is not needed any more, and kube-apiserver may take a minute.
+func (s *server) kill() error { return s.end(syscall.SIGKILL) }
+
+func (s *server) end(how syscall.Signal) error {
 	var errs []error
 	for i := len(s.commands) - 1; i >= 0; i-- {
-		errs = append(errs, terminate(s.commands[i]))
+		errs = append(errs, end(s.commands[i], how))
 	}
 	s.commands = nil
 	return errors.Join(errs...)
 }
 
-func terminate(command *exec.Cmd) error {
-	if err := command.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+func end(command *exec.Cmd, how syscall.Signal) error {
+	if err := command.Process.Signal(how); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	kill := time.AfterFunc(stopTimeout, func() { _ = command.Process.Kill() })

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/url"
 	"slices"
 	"strconv"
@@ -37,6 +38,7 @@ func (b *bench) watch(ctx context.Context, n int, path func(i int) string) (*wat
 	for i := range n {
 		if i%watchersPerConnection == 0 {
 			if c, err = newClient(b.server.config); err != nil {
+				w.close()
 				return nil, err
 			}
 			context.AfterFunc(ctx, c.close)
@@ -114,13 +116,22 @@ func (b *bench) revision(ctx context.Context) (string, error) {
 }
 
 // watcherMemory measures what watchers take that wait for something to come. It goes before anything that makes a heap grow:
-// afterwards they would find room in it.
+// afterwards they would find room in it. The first watchers are not counted: with them comes the code that serves them.
 func watcherMemory(ctx context.Context, b *bench) error {
-	before, err := b.idle(ctx)
+	if _, err := b.idle(ctx); err != nil {
+		return err
+	}
+	path := func(int) string { return "/api/v1/namespaces/default/pods?" }
+	first, err := b.watch(ctx, watchersPerConnection, path)
 	if err != nil {
 		return err
 	}
-	w, err := b.watch(ctx, b.config.watchers, func(int) string { return "/api/v1/namespaces/default/pods?" })
+	defer first.close()
+	before, err := b.settled(ctx)
+	if err != nil {
+		return err
+	}
+	w, err := b.watch(ctx, b.config.watchers, path)
 	if err != nil {
 		return err
 	}
@@ -133,21 +144,30 @@ func watcherMemory(ctx context.Context, b *bench) error {
 	return nil
 }
 
-const fanWrites = 40
+// A fan-out is of so many writes at least, and goes on for so long.
+const (
+	fanWrites = 20
+	fanTime   = 2 * time.Second
+)
+
+// fanWork writes again and again.
+func fanWork(op func(context.Context, int) (int64, error)) work {
+	return work{ops: math.MaxInt, least: fanWrites, within: fanTime, op: op}
+}
 
 // fanOut measures how one event of 7 KB comes to all watchers of its kind and namespace: as many as are asked for, some more that
-// never read with them, and in a full run few and many.
+// never read with them, and in the first round of a full run few and many.
 func fanOut(ctx context.Context, b *bench) error {
 	if _, err := b.createPod(ctx, fanNamespace, encodePod("fan", nodeName(0), "fan")); err != nil {
 		return err
 	}
-	if _, err := b.cost(ctx, work{ops: fanWrites, op: writeFan(b)}); err != nil { // warm
+	if _, err := b.cost(ctx, "", fanWork(writeFan(b))); err != nil { // warm
 		return err
 	}
 	if err := b.fanOutTo(ctx, "fan-out", b.config.watchers, 0); err != nil {
 		return err
 	}
-	if err := b.fanOutTo(ctx, "fan-out-stalled", b.config.watchers, max(1, b.config.watchers/100)); err != nil || b.config.quick {
+	if err := b.fanOutTo(ctx, "fan-out-stalled", b.config.watchers, max(1, b.config.watchers/100)); err != nil || !b.once() {
 		return err
 	}
 	for _, n := range []int{100, 5000} {
@@ -172,7 +192,7 @@ func writeFan(b *bench) func(context.Context, int) (int64, error) {
 // write on.
 func (b *bench) fanOutTo(ctx context.Context, id string, n, stalled int) error {
 	write := writeFan(b)
-	alone, err := b.cost(ctx, work{ops: fanWrites, op: write})
+	alone, err := b.cost(ctx, "", fanWork(write))
 	if err != nil {
 		return err
 	}
@@ -190,7 +210,7 @@ func (b *bench) fanOutTo(ctx context.Context, id string, n, stalled int) error {
 	}
 	defer w.close()
 	delivered := make([]time.Duration, 0, n*fanWrites)
-	all, err := b.cost(ctx, work{ops: fanWrites, op: func(ctx context.Context, i int) (int64, error) {
+	all, err := b.cost(ctx, id, fanWork(func(ctx context.Context, i int) (int64, error) {
 		began := time.Now()
 		size, err := write(ctx, i)
 		for range n {
@@ -200,7 +220,7 @@ func (b *bench) fanOutTo(ctx context.Context, id string, n, stalled int) error {
 			}
 		}
 		return size, err
-	}})
+	}))
 	if err != nil {
 		return err
 	}
@@ -214,7 +234,11 @@ func (b *bench) fanOutTo(ctx context.Context, id string, n, stalled int) error {
 	return nil
 }
 
-const statusPatches = 500
+const (
+	statusPatches        = 500
+	statusPatchesAtLeast = 200
+	statusTime           = 2 * time.Second
+)
 
 // nodeWatchers measures status patches that come to the one watcher of many, by spec.nodeName, that asked for the pod.
 func nodeWatchers(ctx context.Context, b *bench) error {
@@ -226,7 +250,7 @@ func nodeWatchers(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer w.close()
-	return b.measure(ctx, "status-to-node", work{ops: statusPatches, op: func(ctx context.Context, i int) (int64, error) {
+	return b.measure(ctx, "status-to-node", work{ops: statusPatches, least: statusPatchesAtLeast, within: statusTime, op: func(ctx context.Context, i int) (int64, error) {
 		pod := i * 7 % b.pods
 		body := []byte(`{"status":{"phase":"Running","message":"` + strconv.FormatInt(time.Now().UnixNano(), 10) + `"}}`)
 		size, err := b.client.do(ctx, request{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 )
 
 // The patches' media types.
@@ -13,10 +14,13 @@ const (
 	applyPatch     = "application/apply-patch+yaml"
 )
 
-// writesOps is how many operations one measurement of a write has, for every client at a time; and at most.
+// How many operations one measurement of a write has: for every client at a time, and at most; half of them if it takes long.
 const (
 	writesPerClient = 40
-	writesAtMost    = 2000
+	writesAtMost    = 1000
+	writeTime       = 3 * time.Second
+	// profiledWrites is how many times more a profile needs, to have enough to look at.
+	profiledWrites = 3
 )
 
 // writeForm is a way to write. Each operation has a number of its own, so that none meets another's object unless it is to.
@@ -62,12 +66,16 @@ func writeForms() []writeForm {
 	}
 }
 
-// concurrencies are the numbers of clients at a time; the middle one is the one that the targets are for.
-func (b *bench) concurrencies() []int {
-	if b.config.quick {
-		return []int{createsTogether}
+// many is the highest number of clients at a time.
+const many = 64
+
+// wanted tells whether a way is measured with a number of clients at a time: with 16 always, as most targets are for that, and with
+// the others once; but creates of pods at 64 always, which have a target. A profile is taken at 16.
+func (b *bench) wanted(form writeForm, together int) bool {
+	if b.profiler != nil {
+		return together == createsTogether && hasProfile(form.id)
 	}
-	return []int{1, createsTogether, 64}
+	return together == createsTogether || b.once() || together == many && form.id == "create-small-pod" && !b.config.quick
 }
 
 // writes measures writes of single objects, each way at each concurrency.
@@ -78,8 +86,11 @@ func writes(ctx context.Context, b *bench) error {
 	if err := b.define(ctx); err != nil {
 		return err
 	}
-	for _, together := range b.concurrencies() {
+	for _, together := range []int{1, createsTogether, many} {
 		for _, form := range writeForms() {
+			if !b.wanted(form, together) {
+				continue
+			}
 			if err := b.measureWrite(ctx, form, together); err != nil {
 				return fmt.Errorf("%s, %d at a time: %w", form.id, together, err)
 			}
@@ -91,7 +102,14 @@ func writes(ctx context.Context, b *bench) error {
 // measureWrite measures one way. Objects of another measurement are not met: the numbers go on.
 func (b *bench) measureWrite(ctx context.Context, form writeForm, together int) error {
 	first := b.written
-	w := work{ops: min(together*writesPerClient, writesAtMost), parallel: together}
+	w := work{ops: min(together*writesPerClient, writesAtMost), within: writeTime, parallel: together}
+	switch {
+	case b.profiler != nil:
+		w.ops *= profiledWrites
+	case b.config.quick:
+		w.ops /= 2
+	}
+	w.least = w.ops / 2
 	b.written += w.ops
 	numbered := func(do func(*bench, context.Context, int) (int64, error)) func(context.Context, int) (int64, error) {
 		return func(ctx context.Context, i int) (int64, error) { return do(b, ctx, first+i) }
@@ -103,11 +121,15 @@ func (b *bench) measureWrite(ctx context.Context, form writeForm, together int) 
 		}
 	}
 	w.op = numbered(form.op)
-	id := form.id
-	if together != createsTogether {
-		id = fmt.Sprintf("%s-%d", id, together)
+	return b.measure(ctx, writeID(form.id, together), w)
+}
+
+// writeID is what a way is called with a number of clients at a time.
+func writeID(form string, together int) string {
+	if together == createsTogether {
+		return form
 	}
-	return b.measure(ctx, id, w)
+	return fmt.Sprintf("%s-%d", form, together)
 }
 
 func createSmallPod(b *bench, ctx context.Context, i int) (int64, error) {

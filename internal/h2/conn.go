@@ -54,8 +54,8 @@ type conn struct {
 	acked              bool // ours are acknowledged
 	leaving            bool // the client has been told to begin no more streams
 	hungUp             bool
-	active             bool // as the server's hook knows it
-	idleSince          time.Time
+	active             bool      // as the server's hook knows it
+	idleSince          time.Time // when the last stream ended
 	idle               *time.Timer
 	failure            error
 }
@@ -124,7 +124,7 @@ func (c *conn) begin() error {
 	c.out.windowUpdate(0, c.received-initialWindow)
 	c.flush()
 	c.idleSince = time.Now()
-	c.idle = time.AfterFunc(idleTimeout, c.idled)
+	c.idle = time.AfterFunc(c.server.idleTimeout(), c.idled)
 	c.mu.Unlock()
 
 	if err := c.tls.SetReadDeadline(time.Now().Add(prefaceTimeout)); err != nil {
@@ -353,7 +353,7 @@ func (c *conn) written() {
 		return
 	}
 	if c.active {
-		c.active, c.idleSince = false, time.Now()
+		c.active = false
 		c.server.note(c.tls, http.StateIdle)
 	}
 	if c.leaving && !c.hungUp {
@@ -382,15 +382,18 @@ func (c *conn) idled() {
 	if c.failure != nil {
 		return
 	}
-	left := idleTimeout
+	left := c.server.idleTimeout()
 	if len(c.streams) == 0 {
 		left -= time.Since(c.idleSince)
 	}
-	if left <= 0 {
+	switch {
+	case left > 0:
+		c.idle.Reset(left)
+	case c.out.writing: // the client has not read what it was sent
+		c.fail(errGone)
+	default:
 		c.shutdown()
-		return
 	}
-	c.idle.Reset(left)
 }
 
 // secure reports whether the connection is encrypted as RFC 9113 §9.2 asks: in TLS 1.2 with ephemeral keys and authenticated

@@ -25,7 +25,7 @@ const (
 	// streamWindow is how much of a body may arrive before it is read; a connection's window has room for that of all streams.
 	streamWindow = 256 << 10
 	maxReadFrame = 256 << 10
-	idleTimeout  = 90 * time.Second
+	defaultIdle  = 90 * time.Second
 )
 
 // server is what the connections of one http.Server have in common.
@@ -39,6 +39,9 @@ type server struct {
 	conns map[*conn]struct{}
 	over  bool
 }
+
+// idleTimeout is how long a connection may be without a stream.
+func (s *server) idleTimeout() time.Duration { return cmp.Or(s.http.IdleTimeout, defaultIdle) }
 
 // Configure lets a server, which must not be serving yet, serve HTTP/2 by this package, on connections of a Listener. Shutdown lets clients finish the streams
 // they have. The server's ConnState hook sees an HTTP/2 connection as active while it has streams, or something to send.

@@ -16,11 +16,20 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
 	"github.com/kayak-k8s/kayak/internal/h2"
 )
 
 // serve serves a handler, and returns its address and a client that speaks HTTP/2 with it.
 func serve(t testing.TB, handler http.Handler) (string, *http.Client, *http.Server) {
+	t.Helper()
+	return serveIdle(t, handler, 0)
+}
+
+// serveIdle is serve, with a time that connections may be idle.
+func serveIdle(t testing.TB, handler http.Handler, idle time.Duration) (string, *http.Client, *http.Server) {
 	t.Helper()
 	borrowed := httptest.NewUnstartedServer(nil) // for its certificate
 	borrowed.StartTLS()
@@ -33,7 +42,7 @@ func serve(t testing.TB, handler http.Handler) (string, *http.Client, *http.Serv
 		t.Fatal(err)
 	}
 	server := &http.Server{
-		Handler:   handler,
+		Handler: handler, IdleTimeout: idle,
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}, DynamicRecordSizingDisabled: true},
 	}
 	h2.Configure(server, h2.Options{MaxConcurrentStreams: 100})
@@ -430,5 +439,68 @@ func TestClose(t *testing.T) {
 	}
 	if len(from) < 2 {
 		t.Errorf("the client has kept its connection: %v", from)
+	}
+}
+
+// TestIdle ends connections that are not used, and those of clients that do not read what they have asked for.
+func TestIdle(t *testing.T) {
+	t.Parallel()
+	const idle = 200 * time.Millisecond
+	ended := make(chan struct{})
+	address, _, _ := serveIdle(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(idle))
+		for part := make([]byte, 64<<10); ; {
+			if _, err := w.Write(part); err != nil {
+				close(ended)
+				return
+			}
+		}
+	}), idle)
+	dial := func() *tls.Conn {
+		c, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		_, _ = io.WriteString(c, http2.ClientPreface)
+		_ = http2.NewFramer(c, nil).WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1})
+		return c
+	}
+
+	unused := dial()
+	framer := http2.NewFramer(io.Discard, unused)
+	told := false
+	for {
+		frame, err := framer.ReadFrame()
+		if err != nil {
+			if !errors.Is(err, io.EOF) {
+				t.Error(err)
+			}
+			break
+		}
+		if _, ok := frame.(*http2.GoAwayFrame); ok {
+			told = true
+		}
+	}
+	if !told {
+		t.Error("closed without a word")
+	}
+
+	silent := dial()
+	var block bytes.Buffer
+	for _, field := range []hpack.HeaderField{{Name: ":method", Value: "GET"}, {Name: ":scheme", Value: "https"}, {Name: ":path", Value: "/"}} {
+		_ = hpack.NewEncoder(&block).WriteField(field)
+	}
+	framer = http2.NewFramer(silent, nil)
+	_ = framer.WriteWindowUpdate(0, 1<<30)
+	_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: true})
+	<-ended
+	// The server hangs up although what it has written has not been read: writing to it fails sooner or later.
+	for deadline := time.Now().Add(20 * time.Second); framer.WritePing(false, [8]byte{}) == nil; {
+		if time.Now().After(deadline) {
+			t.Fatal("the connection of a client that does not read is kept")
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }

@@ -28,4 +28,3 @@ func (s *socket) try(fd uintptr) bool {
 	}
 	return true
 }
-

@@ -59,7 +59,9 @@ func (s *stream) close(why error) {
 	c := s.conn
 	s.failure = why
 	s.cancel()
-	delete(c.streams, s.id)
+	if delete(c.streams, s.id); len(c.streams) == 0 {
+		c.idleSince = time.Now()
+	}
 	s.body.fail(why)
 	s.body.discard()
 	signal(s.wake)

@@ -16,7 +16,7 @@ type busy struct {
 	idle  chan struct{} // closed when there are none; made by who waits
 }
 
-// note fits http.Server.ConnState. HTTP/2 connections are idle when their last stream's end has been handed to the connection.
+// note fits http.Server.ConnState. Connections are idle when the last byte of their last answer has been written.
 func (b *busy) note(conn net.Conn, state http.ConnState) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -53,7 +53,7 @@ func (b *busy) wait(ctx context.Context) {
 }
 
 // lingering is how long connections get to carry their last bytes away once no request is under way, at the most: they are done
-// when they are idle, but for what is on its way to the socket then, which needs no more than flushing.
+// when they are idle. Clients get the time of flushing to hang up by themselves, which spares them an error in their logs.
 const (
 	lingering = 100 * time.Millisecond
 	flushing  = 5 * time.Millisecond

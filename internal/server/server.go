@@ -155,7 +155,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	done := make(chan error, 1)
 	go func() { done <- s.http.Shutdown(ctx) }()
 	err := s.active.wait(ctx)
-	// net/http waits a second for every HTTP/2 client to hang up by itself; what had to be said has been said.
+	// HTTP/2 clients are given a second to hang up by themselves; what had to be said has been said.
 	s.busy.drain(done)
 	return errors.Join(err, s.http.Close())
 }
