@@ -135,7 +135,7 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 	s.http = server.New(server.Options{
 		Kinds: served, Custom: p.custom.Table, CatchUp: p.custom.CatchUp, API: p.api,
 		Discovery: documents.discovery, OpenAPI: documents.openAPI,
-		Authenticate: p.authn.chain.Authenticate, Refuse: p.authn.chain.Refuse, Authorizer: p.authorizer, Documents: p.authn.documents,
+		Authenticate: p.authn.chain.Authenticate, Refuse: p.authn.chain.Refuse, Authorizer: p.authorizer, Audit: s.audit, Documents: p.authn.documents,
 		Middleware: s.config.Middleware, NoHTTP2: s.config.Serving.NoHTTP2, MaxStreams: s.config.Serving.MaxStreamsPerConnection,
 		Checks: s.checks(p.started), Metrics: metrics,
 		MaxReadOnly: s.config.MaxRequestsInflight, MaxMutating: s.config.MaxMutatingRequestsInflight,

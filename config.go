@@ -65,6 +65,8 @@ type Config struct {
 	Admission AdmissionConfig
 	// Authorization says who may do what.
 	Authorization AuthorizationConfig
+	// Audit says what is told of requests, and where.
+	Audit AuditConfig
 	// Kubelet says how kubelets are spoken to, for logs, exec and the like.
 	Kubelet KubeletConfig
 	// Controllers says which of kube-controller-manager's controllers run in this server, in the syntax of its --controllers: names,

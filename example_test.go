@@ -1,7 +1,9 @@
 package kayak_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"log"
 	"net/http"
@@ -10,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 	genericrequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/client-go/kubernetes"
 
@@ -42,6 +45,45 @@ func Example() {
 	}
 	fmt.Println(read.Data["color"])
 	// Output: blue
+}
+
+// What is told of requests, and where, is as with kube-apiserver: a policy says what, in the order of its rules.
+func ExampleAuditConfig() {
+	ctx := context.Background()
+	var events bytes.Buffer
+	server, err := kayak.New(kayak.Config{
+		Controllers: []string{},
+		Audit: kayak.AuditConfig{
+			Policy: &auditv1.Policy{
+				OmitStages: []auditv1.Stage{auditv1.StageRequestReceived},
+				Rules:      []auditv1.PolicyRule{{Level: auditv1.LevelMetadata, Verbs: []string{"create", "delete"}}},
+			},
+			Log: kayak.AuditLogConfig{Writer: &events, Format: "json"},
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := server.Start(ctx); err != nil {
+		log.Fatal(err)
+	}
+	client, err := kubernetes.NewForConfig(server.ConfigFor("jane", "developers"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	_ = client.CoreV1().Secrets("default").Delete(ctx, "password", metav1.DeleteOptions{})
+	if err := server.Stop(ctx); err != nil { // after which everything has been written
+		log.Fatal(err)
+	}
+	var event auditv1.Event
+	if err := json.Unmarshal(events.Bytes(), &event); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(event.User.Username, event.Verb, event.ObjectRef.Resource, event.ObjectRef.Name, event.ResponseStatus.Code)
+	fmt.Println(event.Annotations["authorization.k8s.io/decision"])
+	// Output:
+	// jane delete secrets password 403
+	// forbid
 }
 
 // Clients in the server's own process need neither socket nor credentials: they are whoever the program says.

@@ -31,6 +31,7 @@ import (
 	"k8s.io/client-go/rest"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
+	"github.com/kayak-k8s/kayak/internal/audit"
 	"github.com/kayak-k8s/kayak/internal/bootstrap"
 	"github.com/kayak-k8s/kayak/internal/connect"
 	"github.com/kayak-k8s/kayak/internal/controllers/manager"
@@ -58,6 +59,7 @@ type Server struct {
 	apis     *runtimeconfig.Config
 	http     *server.Server
 	logs     *os.Root
+	audit    *audit.Auditor
 	unlock   func()
 
 	connections *connect.Connections
@@ -90,7 +92,7 @@ func New(config Config) (*Server, error) {
 	if err := config.Serving.check(); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(config.Authentication.Check(), config.Authorization.Check()); err != nil {
+	if err := errors.Join(config.Authentication.Check(), config.Authorization.Check(), config.Audit.Check()); err != nil {
 		return nil, err
 	}
 	if err := errors.Join(manager.Check(config.Controllers), config.Admission.Check()); err != nil {
@@ -124,7 +126,7 @@ func (s *Server) start(ctx context.Context) error {
 	if err := s.lock(); err != nil {
 		return err
 	}
-	if err := s.openLogs(); err != nil {
+	if err := errors.Join(s.openLogs(), s.openAudit()); err != nil {
 		return err
 	}
 	opened := make(chan error, 1)
@@ -312,6 +314,7 @@ func (s *Server) stop(ctx context.Context) error {
 	if s.store != nil {
 		errs = append(errs, s.store.Close())
 	}
+	errs = append(errs, s.audit.Close(ctx))
 	if s.logs != nil {
 		errs = append(errs, s.logs.Close())
 	}

@@ -31,7 +31,8 @@
 //
 // # What a test sees
 //
-// [LogRequests] writes every request to the test's log, [Log] what the server has to say.
+// [LogRequests] writes every request to the test's log, [AuditLog] what was in them and what came of it, [Log] what the server has to
+// say.
 //
 // # What is the process's
 //
@@ -85,6 +86,9 @@ func New(t testing.TB, opts ...Option) *Server {
 	}
 	if o.logRequests {
 		config.Logger = withRequests(t, config.Logger)
+	}
+	if o.auditPolicy != nil {
+		config.Audit.Policy, config.Audit.Log.Writer = o.auditPolicy, newTestLog(t)
 	}
 	server, err := kayak.New(config)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,9 +15,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/kayak-k8s/kayak"
 	"github.com/kayak-k8s/kayak/kayaktest"
 )
 
@@ -105,7 +108,10 @@ func TestNothingIsLeft(t *testing.T) {
 	ended := make(chan struct{})
 	before := goleak.IgnoreCurrent()
 	t.Run("server", func(t *testing.T) {
-		s := kayaktest.New(t)
+		s := kayaktest.New(t, kayaktest.With(func(c *kayak.Config) {
+			c.Audit.Policy = &auditv1.Policy{Rules: []auditv1.PolicyRule{{Level: auditv1.LevelMetadata}}}
+			c.Audit.Log = kayak.AuditLogConfig{Path: filepath.Join(t.TempDir(), "audit.log"), MaxSize: 1, MaxBackups: 1, Mode: "batch"}
+		}))
 		url = s.URL()
 		watch, err := client(t, s.Config()).CoreV1().Pods("").Watch(deadline(t), metav1.ListOptions{})
 		if err != nil {

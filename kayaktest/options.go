@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 
 	"github.com/kayak-k8s/kayak"
 )
@@ -22,6 +23,7 @@ type options struct {
 	crds        []*apiextensionsv1.CustomResourceDefinition
 	webhooks    *WebhookOptions
 	gates       []string
+	auditPolicy *auditv1.Policy
 }
 
 func newOptions(opts []Option) *options {
@@ -115,9 +117,26 @@ func Webhooks(w WebhookOptions) Option {
 func Log() Option { return func(o *options) { o.log = true } }
 
 // LogRequests writes a line about every request to the test's log when it is over: what, by whom, the answer and how long it took.
-// Those that were refused are among them, and those of the server's own controllers. Other than with audit logs, of which there are
-// none, nothing can be chosen.
+// Those that were refused are among them, and those of the server's own controllers. AuditLog has
+// more, and a choice.
 func LogRequests() Option { return func(o *options) { o.logRequests = true } }
+
+// AuditLog writes an audit event about every request to the test's log when it is answered, in one line of JSON, with what the level has
+// in it: AuditLog("Metadata"), "Request", "RequestResponse". Rules, which are asked first, make exceptions:
+//
+//	kayaktest.AuditLog(auditv1.LevelNone, auditv1.PolicyRule{
+//		Level: auditv1.LevelRequestResponse, Resources: []auditv1.GroupResources{{Group: "apps"}},
+//	})
+//
+// kayak.Config.Audit, through With, has the rest of what kube-apiserver's auditing can do.
+func AuditLog(level auditv1.Level, rules ...auditv1.PolicyRule) Option {
+	return func(o *options) {
+		o.auditPolicy = &auditv1.Policy{
+			Rules:      append(slices.Clone(rules), auditv1.PolicyRule{Level: level}),
+			OmitStages: []auditv1.Stage{auditv1.StageRequestReceived},
+		}
+	}
+}
 
 // middleware puts together what is around the answering of requests, from the outside in: faults, the test's own.
 func (s *Server) middleware(o *options) func(http.Handler) http.Handler {

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	admissionv1 "k8s.io/api/admission/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -21,6 +22,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
+	"k8s.io/apiserver/pkg/authentication/user"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
@@ -330,6 +333,42 @@ func TestLogRequests(t *testing.T) {
 		if !regexp.MustCompile("(?m)" + want).MatchString(strings.Join(l.lines, "\n")) {
 			t.Errorf("no line matches %s in\n%s", want, strings.Join(l.lines, "\n"))
 		}
+	}
+}
+
+// AuditLog has an event for each request, with what the rules want of it; also of those that faults break off.
+func TestAuditLog(t *testing.T) {
+	t.Parallel()
+	l := &logged{TB: t}
+	s := kayaktest.New(l, kayaktest.Controllers(), kayaktest.AuditLog(auditv1.LevelMetadata,
+		auditv1.PolicyRule{Level: auditv1.LevelNone, Users: []string{user.APIServerUser}},
+		auditv1.PolicyRule{Level: auditv1.LevelRequest, Resources: []auditv1.GroupResources{{Resources: []string{"configmaps"}}}},
+	))
+	c := client(t, s.Config())
+	if _, err := c.CoreV1().ConfigMaps("default").Create(t.Context(), configMap("a"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = client(t, s.ConfigFor("jane")).CoreV1().Secrets("default").Get(t.Context(), "b", metav1.GetOptions{})
+	s.Inject(kayaktest.Fault{Match: kayaktest.Match{Verb: "delete"}, Drop: true})
+	_ = c.CoreV1().ConfigMaps("default").Delete(t.Context(), "a", metav1.DeleteOptions{})
+	s.Stop()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var events []string
+	for _, line := range l.lines {
+		var event auditv1.Event
+		if err := json.Unmarshal([]byte(line), &event); err != nil {
+			t.Fatalf("%v in %s", err, line)
+		}
+		events = append(events, fmt.Sprintf("%s %s %s %s %d %t", event.Stage, event.Verb, event.User.Username, event.ObjectRef.Name,
+			event.ResponseStatus.Code, event.RequestObject != nil))
+	}
+	want := []string{
+		"ResponseComplete create kubernetes-admin a 201 true", "ResponseComplete get jane b 403 false",
+		"Panic delete kubernetes-admin a 500 false",
+	}
+	if diff := cmp.Diff(want, events); diff != "" {
+		t.Errorf("(- wanted, + logged)\n%s", diff)
 	}
 }
 

@@ -41,6 +41,7 @@ type serveOptions struct {
 	logsHandler   bool
 	serving       servingFlags
 	gates         featureGates
+	audit         auditFlags
 	// rest are flags of kube-apiserver that have no effect.
 	rest *upstreamflags.Rest
 	// upstream says that the program is to be a kube-apiserver.
@@ -107,6 +108,7 @@ func (o *serveOptions) addFlags(flags *pflag.FlagSet) {
 	addAuthenticationFlags(flags, &c.Authentication)
 	addAdmissionFlags(flags, &c.Admission)
 	addAuthorizationFlags(flags, &c.Authorization)
+	o.audit.add(flags, &c.Audit)
 	if !o.upstream { // whose controllers are kube-controller-manager's
 		flags.StringSliceVar(&c.Controllers, "controllers", []string{"*"}, controllersUsage())
 	}
@@ -249,6 +251,7 @@ func (o *serveOptions) complete(errOut io.Writer) error {
 	none(&c.Authorization.Webhook.CacheUnauthorizedTTL)
 	none(&c.MaxRequestsInflight)
 	none(&c.MaxMutatingRequestsInflight)
+	o.audit.apply(&c.Audit)
 	level := slog.LevelWarn
 	switch {
 	case o.verbosity >= 4:

@@ -49,7 +49,7 @@ func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{m.step, m.summary, m.plugin}
 }
 
-// ProcessMetrics are what upstream's code counts of webhooks and policies, for all servers in the process together.
+// ProcessMetrics are what upstream's code counts of webhooks, policies and audit events, for all servers in the process together.
 func ProcessMetrics() prometheus.Gatherer {
 	return prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
 		families, err := legacyregistry.DefaultGatherer.Gather()
@@ -58,7 +58,7 @@ func ProcessMetrics() prometheus.Gatherer {
 			return !slices.ContainsFunc([]string{
 				"apiserver_admission_webhook_", "apiserver_admission_match_condition_", "apiserver_validating_admission_policy_",
 				"apiserver_mutating_admission_policy_", "apiserver_cel_", "apiserver_manifest_admission_config_controller_",
-				"pod_security_",
+				"pod_security_", "apiserver_audit_",
 			}, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 		}), err
 	})

@@ -68,15 +68,18 @@ func (m *masker) revision(value string) string {
 }
 
 var (
-	uidPattern       = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
-	timePattern      = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
-	tooOldPattern    = regexp.MustCompile(`too old resource version: (\d+) \(\d+\)`)
-	tooLargePattern  = regexp.MustCompile(`(Too large resource version: \d+, current:) \d+`)
-	recordPattern    = regexp.MustCompile(`((?:ResourceVersion in record \(|ResourceVersion in object meta: ))(\d+)()`)
-	pointerPattern   = regexp.MustCompile(`0xc[0-9a-f]{6,}`)
-	serviceIPPattern = regexp.MustCompile(`^10\.0\.0\.\d+$`)
-	agePattern       = regexp.MustCompile(`^\d+s$`)
-	revisionPattern  = regexp.MustCompile(`(resourceVersion\\*"?: ?\\*")(\d+)(\\*")`)
+	uidPattern        = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	timePattern       = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
+	tooOldPattern     = regexp.MustCompile(`too old resource version: (\d+) \(\d+\)`)
+	tooLargePattern   = regexp.MustCompile(`(Too large resource version: \d+, current:) \d+`)
+	recordPattern     = regexp.MustCompile(`((?:ResourceVersion in record \(|ResourceVersion in object meta: ))(\d+)()`)
+	pointerPattern    = regexp.MustCompile(`0xc[0-9a-f]{6,}`)
+	serviceIPPattern  = regexp.MustCompile(`^10\.0\.0\.\d+$`)
+	credentialPattern = regexp.MustCompile(`X509SHA256=[0-9a-f]+`)
+	latencyPattern    = regexp.MustCompile(`"apiserver\.latency\.k8s\.io/[^"]*":"[^"]*",`)
+	addressPattern    = regexp.MustCompile(`"serverAddress": "[^"]*"`)
+	agePattern        = regexp.MustCompile(`^\d+s$`)
+	revisionPattern   = regexp.MustCompile(`(resourceVersion\\*"?: ?\\*")(\d+)(\\*")`)
 )
 
 // text masks what is volatile wherever it stands.

@@ -208,6 +208,8 @@ type Resource struct {
 	Version schema.GroupVersion
 	// Deprecation is what clients are warned of when they use the version, or empty.
 	Deprecation string
+	// Removed is the release that no longer has the version, if that is known.
+	Removed string
 
 	// jsonID and protobufID name the encodings of the version's objects in a record.
 	jsonID, protobufID string
@@ -309,7 +311,7 @@ func NewTable(kinds ...*Kind) *Table {
 		for _, v := range k.Versions {
 			gv := schema.GroupVersion{Group: k.Group, Version: v}
 			r := newResource(k, gv)
-			r.Deprecation = k.deprecation(r.GVK(), release)
+			r.Deprecation, r.Removed = k.deprecation(r.GVK(), release)
 			t.resources[r.GVR()] = r
 			t.versions[gv] = append(t.versions[gv], r)
 		}
@@ -343,13 +345,13 @@ func newResource(k *Kind, gv schema.GroupVersion) *Resource {
 }
 
 // deprecation asks the version's Go type (the APILifecycle functions that upstream generates).
-func (k *Kind) deprecation(gvk schema.GroupVersionKind, release release) string {
+func (k *Kind) deprecation(gvk schema.GroupVersionKind, release release) (warning, removed string) {
 	obj, err := k.Codec.Creater.New(gvk)
 	if err != nil || !deprecation.IsDeprecated(obj, release.major, release.minor) {
-		return ""
+		return "", ""
 	}
 	obj.GetObjectKind().SetGroupVersionKind(gvk)
-	return deprecation.WarningMessage(obj)
+	return deprecation.WarningMessage(obj), deprecation.RemovedRelease(obj)
 }
 
 // release is the one whose deprecations count.

@@ -6,6 +6,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	genericrequest "k8s.io/apiserver/pkg/endpoints/request"
 
+	"github.com/kayak-k8s/kayak/internal/audit"
 	"github.com/kayak-k8s/kayak/internal/loopback"
 	"github.com/kayak-k8s/kayak/internal/request"
 )
@@ -25,6 +26,9 @@ func (s *Server) authenticate(x *exchange) error {
 			s.options.Refuse(x.w.Header())
 		}
 		x.release = append(x.release, func() { s.logRequest(x, "", time.Since(received)) })
+		if err := s.auditRefused(x, audit.Attempted(x.r)); err != nil {
+			return err
+		}
 		return request.Unauthorized()
 	}
 	s.asks(x, user)

@@ -1,11 +1,14 @@
 package server
 
 import (
+	"time"
+
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+	genericrequest "k8s.io/apiserver/pkg/endpoints/request"
 
 	"github.com/kayak-k8s/kayak/internal/request"
 )
@@ -14,6 +17,10 @@ import (
 func (s *Server) authorize(x *exchange) error {
 	attributes := x.attributes()
 	ctx := x.r.Context()
+	if x.event != nil {
+		began := time.Now()
+		defer func() { genericrequest.TrackAuthorizationLatency(ctx, time.Since(began)) }()
+	}
 	decision, reason, err := s.options.Authorizer.Authorize(ctx, attributes)
 	switch {
 	case decision == authorizer.DecisionAllow:
@@ -35,12 +42,7 @@ const (
 )
 
 func (x *exchange) attributes() *authorizer.AttributesRecord {
-	info := x.info
-	a := &authorizer.AttributesRecord{
-		User: x.user, Verb: info.Verb, Path: info.Path, ResourceRequest: info.IsResourceRequest,
-		APIGroup: info.APIGroup, APIVersion: info.APIVersion, Resource: info.Resource, Subresource: info.Subresource,
-		Namespace: info.Namespace, Name: info.Name,
-	}
+	info, a := x.info, x.request()
 	if info.FieldSelector != "" {
 		selector, err := fields.ParseSelector(info.FieldSelector)
 		if a.FieldSelectorParsingErr = err; err == nil {

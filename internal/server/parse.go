@@ -24,13 +24,21 @@ func (s *Server) parse(x *exchange) error {
 		var cancel context.CancelFunc
 		timeout, err := s.timeout(x)
 		if err != nil {
-			return err
+			return s.badTimeout(x, err)
 		}
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		x.release = append(x.release, cancel)
 	}
 	x.r = x.r.WithContext(ctx)
 	return nil
+}
+
+// badTimeout refuses a request whose timeout is none.
+func (s *Server) badTimeout(x *exchange, err error) error {
+	if auditErr := s.auditRefused(x, err.Error()); auditErr != nil {
+		return auditErr
+	}
+	return err
 }
 
 // timeout is how long the request may take: as long as it says itself, but not longer than the server's limit

@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"github.com/kayak-k8s/kayak/internal/audit"
 	"github.com/kayak-k8s/kayak/internal/request"
 	"github.com/kayak-k8s/kayak/internal/wire"
 )
@@ -24,6 +25,11 @@ type exchange struct {
 	info    *request.Info
 	user    user.Info
 	auditID string
+	// received is when the request came, and event what is told of it; both are for the audit log only.
+	received time.Time
+	event    *audit.Event
+	// panicked is what the handling of the request ended with, if it did not return.
+	panicked any
 
 	// took is how long each stage took, in the order of the pipeline.
 	took []time.Duration
@@ -58,7 +64,7 @@ func (s *Server) stages() []stage {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{w: &response{ResponseWriter: w, taken: &s.taken}, r: r, took: make([]time.Duration, 0, len(s.pipeline))}
 	x.w.Header().Set("Cache-Control", "no-cache, private")
-	identify(x)
+	s.identify(x)
 	s.active.begin()
 	defer func() {
 		defer s.active.end()
@@ -69,6 +75,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.observe(x)
 		}()
 		if cause := recover(); cause != nil {
+			x.panicked = cause
 			s.recovered(x, cause)
 		}
 	}()
@@ -109,7 +116,8 @@ func (s *Server) fail(x *exchange, err error) {
 	if errors.Is(err, context.Canceled) && x.r.Context().Err() != nil {
 		return // the client is gone
 	}
-	if code := request.Status(err).Code; code >= http.StatusInternalServerError {
+	status := request.Status(err)
+	if code := status.Code; code >= http.StatusInternalServerError {
 		s.log.Warn("request failed", "method", x.r.Method, "path", x.r.URL.Path, "audit-id", x.auditID, "error", err)
 	}
 	if apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) {
@@ -118,7 +126,10 @@ func (s *Server) fail(x *exchange, err error) {
 	if apierrors.IsForbidden(err) {
 		x.w.Header().Set("X-Content-Type-Options", "nosniff") // as upstream's responsewriters.Forbidden, and only there
 	}
-	wire.WriteError(x.w, x.r, err)
+	if x.event != nil {
+		x.tellStatus(status)
+	}
+	wire.WriteStatus(x.w, x.r, status)
 }
 
 // distrust closes the connection of a client that is nobody, so that it cannot keep many streams busy (upstream's gate

@@ -15,8 +15,10 @@ import (
 type response struct {
 	http.ResponseWriter
 	taken *taken
-	code  int   // 0 until the header is sent
-	bytes int64 // of the body
+	// answering, unless it is nil, is told the code before the header is sent.
+	answering func(code int)
+	code      int   // 0 until the header is sent
+	bytes     int64 // of the body
 
 	mu       sync.Mutex // guards the following fields: admission plugins may warn from goroutines of their own
 	warnings []headerWarning
@@ -25,19 +27,27 @@ type response struct {
 }
 
 func (w *response) WriteHeader(code int) {
-	if w.code == 0 {
-		w.code = code
+	if w.code == 0 && (code >= http.StatusOK || code == http.StatusSwitchingProtocols) { // others announce an answer, at most
+		w.begin(code)
 	}
 	w.ResponseWriter.WriteHeader(code)
 }
 
 func (w *response) Write(b []byte) (int, error) {
 	if w.code == 0 {
-		w.code = http.StatusOK
+		w.begin(http.StatusOK)
 	}
 	n, err := w.ResponseWriter.Write(b)
 	w.bytes += int64(n)
 	return n, err
+}
+
+// begin notes the code of the answer.
+func (w *response) begin(code int) {
+	w.code = code
+	if w.answering != nil {
+		w.answering(code)
+	}
 }
 
 // Flush sends what is buffered. Upstream's streaming code asks for an http.Flusher, not for a ResponseController.
@@ -58,7 +68,7 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	w.code = http.StatusSwitchingProtocols
+	w.begin(http.StatusSwitchingProtocols)
 	return w.taken.add(conn), buffer, nil
 }
 

@@ -51,7 +51,7 @@ func (s *Server) route(x *exchange) (*verb.Call, error) {
 	if resource == nil || !inScope(resource, info) || info.Verb == "proxy" {
 		return nil, request.UnknownResource()
 	}
-	call := &verb.Call{Writer: x.w, Request: x.r, Info: info, Resource: resource, Fail: func(err error) { s.fail(x, err) }}
+	call := &verb.Call{Writer: x.w, Request: x.r, Info: info, Resource: resource, Audit: x.event, Fail: func(err error) { s.fail(x, err) }}
 	if resource.Custom != nil && resource.Deprecation != "" { // upstream warns before it looks for a subresource
 		x.w.AddWarning("", resource.Deprecation)
 	}
@@ -63,11 +63,11 @@ func (s *Server) route(x *exchange) (*verb.Call, error) {
 			return nil, request.UnknownResource()
 		}
 	}
+	if resource.Deprecation != "" {
+		x.deprecated(resource)
+	}
 	if resource.Custom != nil {
 		return call, checkCustom(x.r.Method, resource, info)
-	}
-	if resource.Deprecation != "" {
-		x.w.AddWarning("", resource.Deprecation)
 	}
 	if methods, ok := verb.Connects(call.Sub); ok {
 		if !slices.Contains(methods, x.r.Method) {
@@ -82,6 +82,18 @@ func (s *Server) route(x *exchange) (*verb.Call, error) {
 		return nil, err
 	}
 	return call, checkSegments(info)
+}
+
+// deprecated says that a version is on its way out, to the client and in the audit log.
+func (x *exchange) deprecated(r *kind.Resource) {
+	x.w.AddWarning("", r.Deprecation) // once
+	if x.event == nil {
+		return
+	}
+	x.event.Annotate(map[string]string{"k8s.io/deprecated": "true"})
+	if r.Removed != "" {
+		x.event.Annotate(map[string]string{"k8s.io/removed-release": r.Removed})
+	}
 }
 
 // resource finds the resource of a request; ok says that the group version is served.
@@ -193,6 +205,9 @@ func (s *Server) servePath(x *exchange) error {
 		return errAnswered
 	}
 	err := s.options.Discovery().Serve(x.w, x.r)
+	if err == nil && x.event != nil {
+		s.tellDiscovery(x)
+	}
 	if errors.Is(err, discovery.ErrNotFound) {
 		err = s.options.OpenAPI().Serve(x.w, x.r)
 	}

@@ -29,6 +29,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
+	"github.com/kayak-k8s/kayak/internal/audit"
 	"github.com/kayak-k8s/kayak/internal/authn"
 	"github.com/kayak-k8s/kayak/internal/discovery"
 	"github.com/kayak-k8s/kayak/internal/h2"
@@ -53,6 +54,8 @@ type Options struct {
 	// Refuse, unless it is nil, adds to the headers of the answer to a client that is refused.
 	Refuse     func(http.Header)
 	Authorizer authorizer.UnconditionalAuthorizer
+	// Audit, unless it is nil, audits requests.
+	Audit *audit.Auditor
 	// Middleware, unless it is nil, is put around the last stage of the pipeline.
 	Middleware func(http.Handler) http.Handler
 	// Checks are the parts of the server's health.

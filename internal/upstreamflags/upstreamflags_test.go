@@ -35,11 +35,11 @@ func TestRest(t *testing.T) {
 		err   string
 	}{
 		{args: ""},
-		{args: "--audit-log-path=/a --contention-profiling", given: "audit-log-path contention-profiling"},
+		{args: "--tracing-config-file=/a --contention-profiling", given: "contention-profiling tracing-config-file"},
 		{args: "--contention-profiling=false --allow-privileged=true --storage-backend=etcd3 --goaway-chance=0"}, // is so
 		{args: "--tls-sni-cert-key= --watch-cache-sizes="},
-		{args: "--audit_log_path=/a", given: "audit-log-path"},
-		{args: "--audit-log-maxage=a", err: `invalid argument "a" for "--audit-log-maxage" flag`},
+		{args: "--tracing_config_file=/a", given: "tracing-config-file"},
+		{args: "--default-watch-cache-size=a", err: `invalid argument "a" for "--default-watch-cache-size" flag`},
 		{args: "--livez-grace-period 1", err: `invalid argument "1"`},
 		{args: "--no-such-flag", err: "unknown flag: --no-such-flag"},
 		{args: "--insecure-port=0", err: "unknown flag: --insecure-port"},

@@ -44,6 +44,7 @@ func (a *API) create(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
+	c.auditRequest(obj)
 	accessor, err := meta.Accessor(obj)
 	if err != nil {
 		return apierrors.NewInternalError(err)

@@ -84,13 +84,14 @@ func (c *Call) decodeDeleteOptions(body []byte, options *metav1.DeleteOptions) e
 	}
 	gvk := metav1.SchemeGroupVersion.WithKind("DeleteOptions")
 	// Clients also send DeleteOptions in their own group's version.
-	obj, _, err := codecs.DecoderToVersion(info.Serializer, gvk.GroupVersion()).Decode(body, &gvk, options)
+	obj, got, err := codecs.DecoderToVersion(info.Serializer, gvk.GroupVersion()).Decode(body, &gvk, options)
 	if err != nil {
 		return apierrors.NewBadRequest(err.Error())
 	}
 	if obj != options {
 		return apierrors.NewBadRequest("decoded object cannot be converted to DeleteOptions")
 	}
+	c.auditDeleteOptions(options, got.GroupVersion())
 	return nil
 }
 

@@ -59,6 +59,7 @@ func (a *API) get(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
+	c.auditRecord(record)
 	return send(ctx, c, out, http.StatusOK, body)
 }
 

@@ -39,6 +39,7 @@ func (a *API) list(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
+	a.auditPage(ctx, c, out, page)
 	switch {
 	case out.Shape == wire.Table:
 		return a.listTable(ctx, c, out, page)

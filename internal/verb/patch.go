@@ -59,6 +59,7 @@ func (a *API) patch(ctx context.Context, c *Call) error {
 	if err := p.checkSyntax(); err != nil {
 		return err
 	}
+	c.auditPatch(p.typ, p.body)
 	p.options = options
 	return a.change(ctx, c, out, &change{
 		next: p.next, applies: p.applies(),

@@ -52,6 +52,7 @@ func (a *API) respond(ctx context.Context, c *Call, out wire.Output, code int, o
 	if err != nil {
 		return err
 	}
+	a.auditResponse(ctx, c, out, obj)
 	return send(ctx, c, out, code, body)
 }
 

@@ -46,6 +46,7 @@ func (a *API) update(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
+	c.auditRequest(obj)
 	accessor, err := meta.Accessor(obj)
 	if err != nil {
 		return apierrors.NewInternalError(err)

@@ -22,6 +22,7 @@ import (
 	genericrequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
 
+	"github.com/kayak-k8s/kayak/internal/audit"
 	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/managedfields"
 	"github.com/kayak-k8s/kayak/internal/request"
@@ -65,6 +66,8 @@ type Call struct {
 	Resource *kind.Resource
 	// Sub is the subresource that is asked for, or nil.
 	Sub *kind.Subresource
+	// Audit is what the audit log is told of the request through; nil tells it nothing.
+	Audit *audit.Event
 	// Fail answers with an error, for what has been handed the connection and cannot return it.
 	Fail func(error)
 }
