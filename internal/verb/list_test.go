@@ -124,7 +124,7 @@ func (f *fixture) want(t testing.TB, namespace, accept string, pretty bool) []by
 		Items: []metav1.PartialObjectMetadata{},
 	}
 	snapshot.Ascend(pods.KeyPrefix(root, namespace), "", func(record *state.Record) bool {
-		obj, err := pods.Decode(record.Value, record.Revision)
+		obj, err := pods.Decode(record.Value(), record.Revision)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -147,10 +147,10 @@ func (f *form) estimate(p *page) (int64, error) {
 	stored := 0
 	for _, span := range p.spans {
 		for _, record := range span.Records {
-			stored += len(record.Value)
+			stored += record.Size()
 		}
 	}
-	return int64(float64(stored) * float64(len(item)) / float64(max(len(first.Value), 1))), nil
+	return int64(float64(stored) * float64(len(item)) / float64(max(first.Size(), 1))), nil
 }
 
 // part is a part of a list: one of joined, items and packed is set.
