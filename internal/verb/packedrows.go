@@ -37,7 +37,7 @@ func (t *tableWriter) addPacked(ctx context.Context, span state.Span, object *fo
 	if err != nil {
 		return err
 	}
-	buffer, err := s2.Decode(t.buffer(), packed)
+	buffer, err := s2.Decode(t.buffer(packed), packed)
 	if err != nil {
 		return internalError("rows that were packed cannot be unpacked: %v", err)
 	}
@@ -107,12 +107,16 @@ func cutPiece(b []byte) (piece, rest []byte, err error) {
 	return b[n : n+int(size)], b[n+int(size):], nil
 }
 
-// buffer returns memory to unpack into, nil when there is none.
-func (t *tableWriter) buffer() []byte {
-	if len(t.spare) == 0 {
-		return nil
+// buffer returns memory to unpack into.
+func (t *tableWriter) buffer(packed []byte) []byte {
+	size, _ := s2.DecodedLen(packed) // what is no length is found by who unpacks
+	if n := len(t.spare); n > 0 {
+		b := t.spare[n-1]
+		if t.spare = t.spare[:n-1]; cap(b) >= size {
+			return b
+		}
 	}
-	b := t.spare[len(t.spare)-1]
-	t.spare = t.spare[:len(t.spare)-1]
-	return b[:cap(b)]
+	return make([]byte, 0, (size/bufferStep+1)*bufferStep) // what is there for one leaf should do for most
 }
+
+const bufferStep = 64 << 10
