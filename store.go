@@ -37,3 +37,11 @@ func (s *Server) useStore(opened store.Store, err error) error {
 	}
 	return err
 }
+
+// Unmap lets go of what the server has mapped of its database, if that is in its own process. It is meant for a server that has
+// become idle: the memory comes back when it is needed, from the system's page cache.
+func (s *Server) Unmap() {
+	if mapping, ok := s.store.(*embedded.Store); ok {
+		mapping.Unmap()
+	}
+}

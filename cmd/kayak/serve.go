@@ -183,7 +183,8 @@ func (o *serveOptions) run(ctx context.Context, out, errOut io.Writer) error {
 		return errors.Join(err, stop(server))
 	}
 	trim.Program()
-	trim.WhenIdle()
+	server.Unmap()
+	trim.WhenIdle(server.Unmap)
 	defer memory.Floor(heapFloor)()
 	select {
 	case <-signals:

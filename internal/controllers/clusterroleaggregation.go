@@ -78,7 +78,7 @@ func (c *ClusterRoleAggregation) asMade(snapshot *state.Snapshot) bool {
 	}
 	wanted := c.Premade.Under(c.ClusterRoles.KeyPrefix("", ""))
 	for _, o := range wanted {
-		if record := snapshot.Get(c.API.Root + o.Key); record == nil || !o.Matches(record.Value) {
+		if record := snapshot.Get(c.API.Root + o.Key); record == nil || !o.Matches(record.Value()) {
 			return false
 		}
 	}
@@ -112,7 +112,7 @@ func (c *ClusterRoleAggregation) follow() *follow.Follower {
 		prefix := c.ClusterRoles.KeyPrefix(c.API.Root, "")
 		put := func(record *state.Record) bool {
 			name := strings.TrimPrefix(record.Key, prefix)
-			obj, err := c.ClusterRoles.DecodeVersioned(record.Value)
+			obj, err := c.ClusterRoles.DecodeVersioned(record.Value())
 			if role, ok := obj.(*rbacv1.ClusterRole); ok && err == nil {
 				c.roles[name] = role
 			} else {

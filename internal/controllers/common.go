@@ -64,7 +64,7 @@ func stored(snapshot *state.Snapshot, root string, r *kind.Resource, namespace, 
 	if record == nil {
 		return nil, nil
 	}
-	return r.Decode(record.Value, record.Revision)
+	return r.Decode(record.Value(), record.Revision)
 }
 
 // names returns the names of a cluster-scoped kind's objects, without decoding any.

@@ -252,7 +252,7 @@ func (c *FlowControl) removeUnwanted(ctx context.Context, snapshot *state.Snapsh
 }
 
 func (c *FlowControl) removeIfOurs(ctx context.Context, r *kind.Resource, record *state.Record) error {
-	obj, err := r.Decode(record.Value, record.Revision)
+	obj, err := r.Decode(record.Value(), record.Revision)
 	if err != nil {
 		return err
 	}

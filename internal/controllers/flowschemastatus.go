@@ -93,7 +93,7 @@ func (c *FlowControl) syncStatuses(ctx context.Context) error {
 	var due []statusWrite
 	snapshot.Ascend(c.FlowSchemas.KeyPrefix(c.API.Root, ""), "", func(record *state.Record) bool {
 		var obj runtime.Object
-		if obj, err = c.FlowSchemas.Decode(record.Value, record.Revision); err != nil {
+		if obj, err = c.FlowSchemas.Decode(record.Value(), record.Revision); err != nil {
 			return false
 		}
 		schema := obj.(*flowcontrol.FlowSchema)

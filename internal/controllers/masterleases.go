@@ -68,7 +68,7 @@ func (l masterLeases) list(snapshot *state.Snapshot) ([]string, error) {
 	var addresses []string
 	var err error
 	snapshot.Ascend(l.prefix(), "", func(record *state.Record) bool {
-		obj, decodeErr := l.Endpoints.Decode(record.Value, record.Revision)
+		obj, decodeErr := l.Endpoints.Decode(record.Value(), record.Revision)
 		if decodeErr != nil {
 			err = decodeErr
 			return false

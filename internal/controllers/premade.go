@@ -40,7 +40,7 @@ func writeReady(ctx context.Context, a *verb.API, snapshot *state.Snapshot, obje
 		switch record := snapshot.Get(a.Root + o.Key); {
 		case record == nil:
 			missing = append(missing, o)
-		case !o.Matches(record.Value):
+		case !o.Matches(record.Value()):
 			others = append(others, o)
 		}
 	}

@@ -220,7 +220,7 @@ func mend(t *testing.T, c *cluster, a *verb.API) {
 		if slices.Contains([]string{"clusterroles/system:discovery", "flowschemas/exempt"}, o.Key) {
 			continue // as they should be, with a history
 		}
-		if record := a.State.Snapshot().Get(root + o.Key); record == nil || !o.Matches(record.Value) {
+		if record := a.State.Snapshot().Get(root + o.Key); record == nil || !o.Matches(record.Value()) {
 			t.Errorf("%s is not as it was made", o.Key)
 		}
 	}

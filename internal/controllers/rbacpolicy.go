@@ -265,7 +265,7 @@ func (o *policyObjects) known(namespace, name string) (runtime.Object, error) {
 	if record == nil {
 		return nil, apierrors.NewNotFound(o.resource.GroupResource(), name)
 	}
-	obj, err := o.resource.DecodeVersioned(record.Value)
+	obj, err := o.resource.DecodeVersioned(record.Value())
 	if err == nil {
 		obj.(metav1.Object).SetResourceVersion(strconv.FormatInt(record.Revision, 10))
 	}

@@ -108,7 +108,7 @@ func (i *Informer) object(r *kind.Resource, record *state.Record) (runtime.Objec
 }
 
 func decode(r *kind.Resource, record *state.Record) (runtime.Object, error) {
-	hub, err := r.Decode(record.Value, record.Revision)
+	hub, err := r.Decode(record.Value(), record.Revision)
 	if err != nil {
 		return nil, err
 	}

@@ -94,7 +94,7 @@ func (s *Server) Snapshot(ctx context.Context) (*Snapshot, error) {
 func list[T runtime.Object](snapshot *state.Snapshot, root string, k *kind.Kind) (objects []T, err error) {
 	snapshot.Ascend(k.KeyPrefix(root, ""), "", func(record *state.Record) bool {
 		var obj runtime.Object
-		if obj, err = k.Decode(record.Value, record.Revision); err == nil {
+		if obj, err = k.Decode(record.Value(), record.Revision); err == nil {
 			objects = append(objects, obj.(T))
 		}
 		return err == nil

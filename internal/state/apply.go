@@ -33,6 +33,7 @@ func (s *State) arrivals(events []store.Event) (arrived []arrival, families *fam
 		arrived[i].Event = e
 		if !e.Deleted() {
 			arrived[i].record = s.newRecord(*families, store.KV(e))
+			s.packer.add(arrived[i].record)
 		}
 	}
 	return arrived, families
@@ -101,13 +102,16 @@ func (s *State) change(ed *editor, in *arrival) *Event {
 		return nil
 	}
 	e.Previous.replaced.Store(true)
-	e.Record = &Record{Key: e.Previous.Key, Value: e.Previous.Value, Revision: in.Revision, cache: s.encodings}
+	e.Record = &Record{Key: e.Previous.Key, Revision: in.Revision, cache: s.encodings}
+	e.Record.value.Store(e.Previous.value.Load())
+	s.packer.add(e.Record)
 	e.Record.parsed.Store(e.Previous.parsed.Load())
 	return e
 }
 
 func (s *State) newRecord(fs families, kv store.KV) *Record {
-	r := &Record{Key: kv.Key, Value: kv.Value, Revision: kv.Revision, cache: s.encodings}
+	r := &Record{Key: kv.Key, Revision: kv.Revision, cache: s.encodings}
+	r.value.Store(plain(kv.Value))
 	r.parsed.Store(fs.of(kv.Key).parse(kv.Key, kv.Value))
 	return r
 }

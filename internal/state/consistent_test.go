@@ -197,7 +197,7 @@ func readAllOf(ctx context.Context, t *testing.T, f *fakeStore, s *State, filter
 		events, _, err = c.TryNext()
 		for _, e := range events {
 			got = append(got, factOf(t, e))
-			_, _ = e.Record.Encoding("id", func() ([]byte, error) { return e.Record.Value, nil })
+			_, _ = e.Record.Encoding("id", func() ([]byte, error) { return e.Record.Value(), nil })
 		}
 		if len(events) == 0 && err == nil && c.seen < end {
 			select {

@@ -145,7 +145,7 @@ func (s *State) AddFamily(def Family) {
 	parse := func(r *Record) {
 		facts, ok := ready[r]
 		if !ok {
-			facts = f.parse(r.Key, r.Value)
+			facts = f.parse(r.Key, r.Value())
 		}
 		r.parsed.Store(facts)
 	}
@@ -178,7 +178,7 @@ func (f *family) parseAll(snapshot *Snapshot) map[*Record]*parsed {
 		return true
 	})
 	facts := make([]*parsed, len(records))
-	inParallel(len(records), func(i int) { facts[i] = f.parse(records[i].Key, records[i].Value) })
+	inParallel(len(records), func(i int) { facts[i] = f.parse(records[i].Key, records[i].Value()) })
 	all := make(map[*Record]*parsed, len(records))
 	for i, r := range records {
 		all[r] = facts[i]

@@ -41,15 +41,15 @@ func factOf(t interface{ Fatalf(string, ...any) }, e *Event) fact {
 		t.Fatalf("event %d has a record of revision %d", e.Revision, e.Record.Revision)
 	}
 	if e.Previous != nil {
-		x.before = string(e.Previous.Value)
+		x.before = string(e.Previous.Value())
 	}
 	if e.Deleted {
-		if e.Previous == nil || string(e.Record.Value) != x.before || e.Record == e.Previous {
+		if e.Previous == nil || string(e.Record.Value()) != x.before || e.Record == e.Previous {
 			t.Fatalf("the record of a deletion is %v, of %v", e.Record, e.Previous)
 		}
 		return x
 	}
-	x.value = string(e.Record.Value)
+	x.value = string(e.Record.Value())
 	return x
 }
 
@@ -201,7 +201,7 @@ func (m *historyModel) checkSnapshots(t *rapid.T) {
 			t.Fatalf("At(%d) with floor %d: %v", revision, floor, err)
 		}
 		got := []string{}
-		s.Ascend("", "", func(r *Record) bool { got = append(got, r.Key+"="+string(r.Value)); return true })
+		s.Ascend("", "", func(r *Record) bool { got = append(got, r.Key+"="+string(r.Value())); return true })
 		slices.Sort(got) // as list does, which is not by key alone
 		if !slices.Equal(got, want) {
 			t.Fatalf("At(%d) shows %v, want %v", revision, got, want)

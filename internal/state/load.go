@@ -104,7 +104,7 @@ func (p *parser) add(kvs []store.KV) {
 // record returns the old record of a key when it is still good, so that what it has encoded stays.
 func (p *parser) record(kv *store.KV) *Record {
 	old := p.old.Get(kv.Key)
-	if old != nil && old.Revision == kv.Revision && bytes.Equal(old.Value, kv.Value) {
+	if old != nil && old.Revision == kv.Revision && bytes.Equal(old.Value(), kv.Value) {
 		return old
 	}
 	return p.state.newRecord(p.families, *kv)
@@ -129,12 +129,13 @@ func (p *parser) result() []*Record {
 // parsed again.
 func (s *State) install(records []*Record, revision int64, parsedFor *families) {
 	root := build(records)
+	defer s.packer.add(records...)
 	for !s.installParsed(root, revision, parsedFor) {
 		parsedFor = s.families.Load()
 		fs := *parsedFor
 		inParallel(len(records), func(i int) {
 			r := records[i]
-			r.parsed.Store(fs.of(r.Key).parse(r.Key, r.Value))
+			r.parsed.Store(fs.of(r.Key).parse(r.Key, r.Value()))
 		})
 	}
 }

@@ -71,15 +71,15 @@ func (s Set) bytes() int64 {
 	return n
 }
 
-// Record is what one key held from one revision on. Key, Value and Revision never change, and nobody may change the bytes of
-// Value. All methods may be called from any number of goroutines.
+// Record is what one key held from one revision on. Key, Revision and what Value returns never change. All methods may be called
+// from any number of goroutines.
 type Record struct {
 	Key string
-	// Value is what the store holds: the object as it is stored.
-	Value []byte
 	// Revision is the revision of the change that made the record; for the record of a deletion, that of the deletion.
 	Revision int64
 
+	// value is replaced when it has been packed; see packer.
+	value atomic.Pointer[stored]
 	// parsed is replaced when a family comes or is replaced at run time, nil while no family knows the key.
 	parsed atomic.Pointer[parsed]
 	// replaced is set when a newer record takes the record's place in the newest tree.
@@ -98,6 +98,13 @@ type parsed struct {
 // unparsed stands for records whose kind is not known. Never written to.
 var unparsed = &parsed{}
 
+// Value returns what the store holds: the object as it is stored. Nobody may change the bytes. Of a record that has been there
+// for a while they are made anew each time.
+func (r *Record) Value() []byte { return r.value.Load().value() }
+
+// Size returns the length of Value, and costs nothing.
+func (r *Record) Size() int { return r.value.Load().size }
+
 func (r *Record) facts() *parsed {
 	if p := r.parsed.Load(); p != nil {
 		return p
@@ -114,12 +121,12 @@ func (r *Record) Err() error { return r.facts().err }
 
 // Sizes of what is kept, in bytes; see bytes methods.
 const (
-	recordOverhead = 80 + 88 // Record and parsed
-	eventOverhead  = 48 + 96 // Event with its slots in logs, and its commit
+	recordOverhead = 64 + 48 + 88 // Record, stored and parsed
+	eventOverhead  = 48 + 96      // Event with its slots in logs, and its commit
 )
 
 // bytes estimates the memory that the record holds, its encodings left out.
 func (r *Record) bytes() int64 {
 	h := r.Header()
-	return recordOverhead + int64(len(r.Key)+len(r.Value)+len(h.UID)) + h.Labels.bytes() + h.Fields.bytes()
+	return recordOverhead + int64(len(r.Key)+len(h.UID)) + r.value.Load().held() + h.Labels.bytes() + h.Fields.bytes()
 }

@@ -26,6 +26,7 @@ func (s *State) Run(ctx context.Context) error {
 		return errors.New("state: Run was called twice")
 	}
 	defer s.questions.stop()
+	defer s.packer.stop()
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		progress, err := s.round(ctx)
 		s.synced.set(false, err)

@@ -15,7 +15,7 @@ import (
 
 func frameLine(b, item []byte) ([]byte, int) { return append(append(b, item...), '\n'), len(b) }
 
-func encodeUpper(r *Record) ([]byte, error) { return bytes.ToUpper(r.Value), nil }
+func encodeUpper(r *Record) ([]byte, error) { return bytes.ToUpper(r.Value()), nil }
 
 // joinAll joins what a snapshot has under a prefix, span by span, with what spans keep and without.
 func joinAll(t rapid.TB, s *Snapshot, scope, prefix, from string) (joined string, spans int) {
@@ -72,7 +72,7 @@ func TestSpans(t *testing.T) {
 			}
 			var want strings.Builder
 			snapshot.Ascend(prefix, from, func(r *Record) bool {
-				want.WriteString(strings.ToUpper(string(r.Value)) + "\n")
+				want.WriteString(strings.ToUpper(string(r.Value())) + "\n")
 				return true
 			})
 			if got, _ := joinAll(t, snapshot, "/registry/pods/", prefix, from); got != want.String() {
@@ -85,7 +85,7 @@ func TestSpans(t *testing.T) {
 
 func checkSnapshot(t *rapid.T, s *State, snapshot *Snapshot) {
 	snapshot.Ascend("/registry/", "", func(r *Record) bool {
-		want := strings.ToUpper(string(r.Value))
+		want := strings.ToUpper(string(r.Value()))
 		if kept := r.Kept("upper"); kept != nil && string(kept) != want {
 			t.Fatalf("kept %q of %s, want %q", kept, r.Key, want)
 		}
@@ -115,7 +115,7 @@ func TestSpansShare(t *testing.T) {
 	t.Parallel()
 	s, keys := loaded(t, 1000)
 	made := 0
-	encode := func(r *Record) ([]byte, error) { made++; return bytes.ToUpper(r.Value), nil }
+	encode := func(r *Record) ([]byte, error) { made++; return bytes.ToUpper(r.Value()), nil }
 	list := func() (spans int) {
 		s.Snapshot().Spans(pods.Prefix, pods.Prefix, "", func(span Span) bool {
 			spans++
@@ -164,14 +164,14 @@ func TestSpansConcurrently(t *testing.T) {
 				snapshot := s.Snapshot()
 				var want strings.Builder
 				snapshot.Ascend(pods.Prefix, "", func(r *Record) bool {
-					want.WriteString(strings.ToUpper(string(r.Value)) + "\n")
+					want.WriteString(strings.ToUpper(string(r.Value())) + "\n")
 					return true
 				})
 				if got, _ := joinAll(t, snapshot, pods.Prefix, pods.Prefix, ""); got != want.String() {
 					t.Errorf("reader %d, turn %d: a list is not what its records are", g, i)
 				}
 				r := snapshot.Get(keys[(g*97+i*31)%len(keys)])
-				if b, err := r.Encoding("upper", func() ([]byte, error) { return encodeUpper(r) }); string(b) != strings.ToUpper(string(r.Value)) {
+				if b, err := r.Encoding("upper", func() ([]byte, error) { return encodeUpper(r) }); string(b) != strings.ToUpper(string(r.Value())) {
 					t.Errorf("%s is %q, %v", r.Key, b, err)
 				}
 			}

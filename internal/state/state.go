@@ -31,7 +31,8 @@
 //
 // # Memory
 //
-// The newest tree holds what the store holds, plus about 250 bytes and the header's strings for each record. What is kept
+// The newest tree holds what the store holds, packed once it has been there for some seconds (see packer), plus about 250 bytes and
+// the header's strings for each record. What is kept
 // for history is bounded by Options.HistoryBytes: the oldest revision is dropped first, whoever may still want it. What is
 // kept encoded is bounded by Options.EncodingBytes, and is let go at the latest when its record leaves the history.
 //
@@ -111,6 +112,7 @@ type State struct {
 	facts     atomic.Uint64 // counts when records that are in trees may have got other headers
 	waiters   waiters
 	questions questions
+	packer    *packer
 	always    chan struct{} // closed
 
 	mu      sync.Mutex
@@ -137,6 +139,7 @@ func New(options Options) *State {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	s.packer = newPacker(func() *families { return s.families.Load() })
 	close(s.always)
 	s.questions.ask = options.Store.Revision
 	fs := make(families)

@@ -92,7 +92,7 @@ func sameContents(t testing.TB, f *fakeStore, s *Snapshot) {
 	want := f.at("/registry/", s.Revision())
 	var got []store.KV
 	s.Ascend("", "", func(r *Record) bool {
-		got = append(got, store.KV{Key: r.Key, Value: r.Value, Revision: r.Revision})
+		got = append(got, store.KV{Key: r.Key, Value: r.Value(), Revision: r.Revision})
 		return true
 	})
 	if a, b := fmt.Sprint(got), fmt.Sprint(want); a != b {

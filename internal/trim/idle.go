@@ -22,9 +22,13 @@ const (
 // that garbage for minutes, and what the heap once needed longer still.
 //
 // Nothing is polled: each collection, which only a program that allocates comes to, starts a clock that stops once the program
-// is idle. It lasts for the life of the process; call it once.
-func WhenIdle() {
-	i := &idler{allocated: allocated, reclaimable: reclaimable, trim: Program}
+// is idle. It lasts for the life of the process; call it once. Then also is called as well, for what only it knows how to give
+// back.
+func WhenIdle(also func()) {
+	i := &idler{allocated: allocated, reclaimable: reclaimable, trim: func() {
+		Program()
+		also()
+	}}
 	i.nextCollection()
 }
 

@@ -6,9 +6,13 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
+
+// watching is the process's watch of its own mappings, made once; see exact.
+var watching = sync.OnceValue(exact)
 
 // unmapText drops the page table entries of the program file's read-only segments. Nothing has ever written to those pages, so
 // nothing can be lost: the next access maps the page again (madvise(2), MADV_DONTNEED on a private file mapping).
@@ -31,6 +35,7 @@ func unmapText() {
 		return
 	}
 	defer maps.Close()
+	watch := watching()
 	lines := bufio.NewScanner(maps)
 	for lines.Scan() {
 		m, ok := parseMapping(lines.Text())
@@ -39,14 +44,20 @@ func unmapText() {
 		}
 		for _, s := range segments {
 			if start, length := m.part(s); length > 0 {
+				if !s.code { // code in large pages, where the system has it so, saves more CPU time than it costs memory
+					mapExactly(watch, start, length)
+				}
 				_, _, _ = unix.Syscall(unix.SYS_MADVISE, uintptr(start), uintptr(length), unix.MADV_DONTNEED)
 			}
 		}
 	}
 }
 
-// segment is a part of a file, in bytes.
-type segment struct{ offset, end uint64 }
+// segment is a part of a file, in bytes; code is executable.
+type segment struct {
+	offset, end uint64
+	code        bool
+}
 
 // readOnlySegments returns the parts of an ELF file that are loaded and never writable, without the pages at their ends that
 // they may share with other segments.
@@ -60,7 +71,7 @@ func readOnlySegments(path string) ([]segment, error) {
 	var list []segment
 	for _, p := range file.Progs {
 		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_W == 0 {
-			list = append(list, segment{(p.Off + page - 1) &^ (page - 1), (p.Off + p.Filesz) &^ (page - 1)})
+			list = append(list, segment{(p.Off + page - 1) &^ (page - 1), (p.Off + p.Filesz) &^ (page - 1), p.Flags&elf.PF_X != 0})
 		}
 	}
 	return list, nil

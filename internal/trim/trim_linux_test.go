@@ -42,11 +42,11 @@ func TestPart(t *testing.T) {
 		segment       segment
 		start, length uint64
 	}{
-		{segment{0, 0x1000}, 0, 0},
-		{segment{0x5000, 0x9000}, 0, 0},
-		{segment{0, 0x9000}, 0x10000, 0x4000},
-		{segment{0x2000, 0x3000}, 0x11000, 0x1000},
-		{segment{0x4000, 0x9000}, 0x13000, 0x1000},
+		{segment{offset: 0, end: 0x1000}, 0, 0},
+		{segment{offset: 0x5000, end: 0x9000}, 0, 0},
+		{segment{offset: 0, end: 0x9000}, 0x10000, 0x4000},
+		{segment{offset: 0x2000, end: 0x3000}, 0x11000, 0x1000},
+		{segment{offset: 0x4000, end: 0x9000}, 0x13000, 0x1000},
 	} {
 		if start, length := m.part(test.segment); start != test.start || length != test.length {
 			t.Errorf("%v: %#x %#x", test.segment, start, length)

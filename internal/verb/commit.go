@@ -27,7 +27,7 @@ type current struct {
 // current returns what the state has under a key: good enough to start from, because the write is conditional.
 func (a *API) current(key string) current {
 	if record := a.State.Snapshot().Get(key); record != nil {
-		return current{value: record.Value, revision: record.Revision}
+		return current{value: record.Value(), revision: record.Revision}
 	}
 	return current{}
 }

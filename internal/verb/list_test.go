@@ -124,7 +124,7 @@ func (f *fixture) want(t testing.TB, namespace, accept string, pretty bool) []by
 		Items: []metav1.PartialObjectMetadata{},
 	}
 	snapshot.Ascend(pods.KeyPrefix(root, namespace), "", func(record *state.Record) bool {
-		obj, err := pods.Decode(record.Value, record.Revision)
+		obj, err := pods.Decode(record.Value(), record.Revision)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -267,10 +267,19 @@ func decodeProtobuf(t *testing.T, b []byte, into runtime.Object) {
 // TestTableInParts: a large table has the rows of the tables of single objects, in all its forms.
 func TestTableInParts(t *testing.T) {
 	t.Parallel()
+	for name, budget := range map[string]int64{"kept": 0, "kept packed": 60_000} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testTableInParts(t, budget)
+		})
+	}
+}
+
+func testTableInParts(t *testing.T, budget int64) {
 	const n = 300
-	f := newFixture(t, nil)
+	f := newFixture(t, nil, func(o *state.Options) { o.EncodingBytes = budget })
 	f.putPods(t, n, 1500)
-	for _, include := range []string{"", "None", "Object", "Metadata"} {
+	for _, include := range []string{"", "None", "Object", "Metadata", ""} {
 		for _, form := range []string{"", "&pretty=1", "gzip"} {
 			query := "?includeObject=" + include + strings.TrimPrefix(form, "gzip")
 			body, was := f.fetch(t, "/api/v1/pods"+query, acceptTable, form == "gzip")

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
 
+	"github.com/klauspost/compress/s2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -18,17 +20,18 @@ import (
 // A large list is never put together in memory. It is gathered as parts: the joined encodings that leaves of the tree keep, or
 // their compressed forms, or single encodings of records where the list has only some of a leaf. Nothing is sent before all
 // parts are there, so that their sizes are known and an object that cannot be decoded is a proper error. What the parts hold is
-// bounded, because a list that would fill much of what may be kept encoded is gathered in the compressed form, a tenth of the
-// size or less, and is decompressed part by part as it is written.
+// bounded, because a list that would fill much of what may be kept encoded is gathered in a packed form, a tenth of the size or
+// less, and is unpacked part by part as it is written. For a client that takes gzip that is the compressed form itself; for others
+// it is one that takes little time to unpack.
 
 // form is how the items of a list are wanted.
 type form struct {
 	media wire.Media // never YAML: that is made of JSON
 	list  wire.Envelope
-	// id names the items' encoding in records and spans, packed the compressed one in spans.
-	id, packed string
-	of         func(runtime.Object) ([]byte, error) // encodes an object of the hub version
-	kind       *kind.Kind
+	// id names the items' encoding in records and spans, packed the compressed one in spans, dense the one to be unpacked.
+	id, packed, dense string
+	of                func(runtime.Object) ([]byte, error) // encodes an object of the hub version
+	kind              *kind.Kind
 }
 
 // form returns the form of a list of whole objects or of their metadata.
@@ -53,7 +56,7 @@ func (c *Call) form(out wire.Output) (*form, error) {
 		f.id = gv.String() + "/metadata/" + media.String()
 		f.of = func(obj runtime.Object) ([]byte, error) { return encodeMetadata(obj, gv, protobuf) }
 	}
-	f.packed = f.id + "/packed"
+	f.packed, f.dense = f.id+"/packed", f.id+"/dense"
 	return f, nil
 }
 
@@ -93,7 +96,7 @@ func (a *API) listItems(ctx context.Context, c *Call, out wire.Output, f *form, 
 		return listSmall(ctx, c, out, f, p)
 	}
 	keep := a.State.EncodingBytes() / 2 // of all that is kept, what one list may take
-	g := gathering{form: f, packed: out.Gzip && !out.Pretty || size > keep, keep: size <= keep}
+	g := gathering{form: f, packed: out.Gzip && !out.Pretty, keep: size <= keep}
 	for _, span := range p.spans {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -147,23 +150,24 @@ func (f *form) estimate(p *page) (int64, error) {
 	stored := 0
 	for _, span := range p.spans {
 		for _, record := range span.Records {
-			stored += len(record.Value)
+			stored += record.Size()
 		}
 	}
-	return int64(float64(stored) * float64(len(item)) / float64(max(len(first.Value), 1))), nil
+	return int64(float64(stored) * float64(len(item)) / float64(max(first.Size(), 1))), nil
 }
 
-// part is a part of a list: one of joined, items and packed is set.
+// part is a part of a list: one of its fields is set.
 type part struct {
 	joined []byte      // framed items
 	items  [][]byte    // to be framed
 	packed wire.Packed // framed items, for JSON without the last comma
+	dense  []byte      // framed items, packed with s2
 }
 
 // gathering collects the parts of a list.
 type gathering struct {
 	form *form
-	// packed asks for compressed parts; keep says that the plain ones may be kept.
+	// packed asks for compressed parts; keep says that the plain ones may be kept, without which they are dense.
 	packed, keep bool
 	parts        []part
 	size         int // of all framed items, without the last comma of JSON
@@ -181,6 +185,13 @@ func (g *gathering) add(span state.Span) error {
 		size = one.packed.Size()
 		if g.form.media == wire.JSON {
 			size++
+		}
+	case !g.keep:
+		if one.dense, err = g.dense(span); err != nil {
+			return err
+		}
+		if size, err = s2.DecodedLen(one.dense); err != nil {
+			return err
 		}
 	case span.Keeps():
 		if one.joined, err = span.Joined(g.form.id, g.form.encode, g.form.frame); err != nil {
@@ -212,6 +223,17 @@ func (g *gathering) pack(span state.Span) (wire.Packed, error) {
 			return nil, err
 		}
 		return wire.Pack(withoutComma(g.form.media, joined)), nil
+	})
+}
+
+// dense returns a span's framed items packed with s2.
+func (g *gathering) dense(span state.Span) ([]byte, error) {
+	return span.Encoding(g.form.dense, func() ([]byte, error) {
+		joined, err := g.join(span)
+		if err != nil {
+			return nil, err
+		}
+		return slices.Clone(s2.Encode(nil, joined)), nil // just as large as it needs to be: it may be kept
 	})
 }
 
@@ -290,6 +312,10 @@ func (l *listWriter) part(p *part, last bool) {
 			l.buffer = append(l.buffer, ',')
 		}
 		l.framed(l.buffer, last)
+	case p.dense != nil:
+		if l.buffer, l.err = s2.Decode(l.buffer, p.dense); l.err == nil {
+			l.framed(l.buffer, last)
+		}
 	case p.joined != nil:
 		l.framed(p.joined, last)
 	case l.gzip == nil && !l.pretty:

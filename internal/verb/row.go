@@ -74,22 +74,27 @@ func (r *tableRow) appendTo(b []byte) []byte {
 	return append(append(b, r.object...), afterObject...)
 }
 
-// rowMaker returns what adds the rows of records: of what is kept, when all rows together take no more than keep bytes, or
-// made anew.
-func (t *tableWriter) rowMaker(ctx context.Context, keep int64, records []*state.Record) (func(context.Context, []*state.Record) error, error) {
+// rowMaker returns what adds the rows of a span: of what is kept, packed when all rows together take more than keep bytes, or made
+// anew.
+func (t *tableWriter) rowMaker(ctx context.Context, keep int64) (func(context.Context, state.Span) error, error) {
 	object, err := t.objectForm()
 	if err != nil {
 		return nil, err
 	}
-	one, err := t.makeRows(ctx, records[:1])
+	one, err := t.makeRows(ctx, t.page.spans[0].Records[:1])
 	if err != nil {
 		return nil, err
 	}
-	if int64(len(one))*int64(len(records)) > keep {
-		return t.addMade, nil
+	if int64(len(one))*int64(t.page.count) > keep {
+		return func(ctx context.Context, span state.Span) error {
+			if span.Keeps() && t.packs() {
+				return t.addPacked(ctx, span, object)
+			}
+			return t.addMade(ctx, span.Records)
+		}, nil
 	}
-	return func(ctx context.Context, records []*state.Record) error {
-		for _, record := range records {
+	return func(ctx context.Context, span state.Span) error {
+		for _, record := range span.Records {
 			if err := t.addKept(ctx, record, object); err != nil {
 				return err
 			}

@@ -3,7 +3,6 @@ package verb
 import (
 	"context"
 	"encoding/json"
-	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -13,7 +12,7 @@ import (
 )
 
 const (
-	// rowsTogether is how many rows are made at a time.
+	// rowsTogether is how many rows are made in one piece; no span has more records.
 	rowsTogether = 64
 	// rowsHeld is how many bytes are made for rows, other than what is kept anyway, before the answer begins: until then an
 	// object that cannot be decoded is a proper error, afterwards it breaks the answer off.
@@ -31,21 +30,20 @@ func (a *API) listTable(ctx context.Context, c *Call, out wire.Output, p *page) 
 	if err != nil {
 		return err
 	}
-	records := p.records()
 	t := &tableWriter{call: c, out: out, options: options, page: p, now: time.Now(), times: times{}}
-	if err := t.begin(ctx, records[:1]); err != nil {
+	if err := t.begin(ctx, p.spans[0].Records[:1]); err != nil {
 		return err
 	}
-	addRows, err := t.rowMaker(ctx, a.State.EncodingBytes()/2, records)
+	addRows, err := t.rowMaker(ctx, a.State.EncodingBytes()/2)
 	if err != nil {
 		return err
 	}
 	defer boundWrites(ctx, c.Writer)()
-	for some := range slices.Chunk(records, rowsTogether) {
+	for _, span := range p.spans {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := addRows(ctx, some); err != nil {
+		if err := addRows(ctx, span); err != nil {
 			return err
 		}
 	}
@@ -64,8 +62,11 @@ type tableWriter struct {
 	head    []byte
 	rows    []tableRow // that have not been written
 	size    int        // of rows, in bytes
-	held    int        // of that, what was made for this answer
+	held    int        // of that, what was made or unpacked for this answer
 	writer  *listWriter
+
+	together    []byte   // rows in one piece
+	used, spare [][]byte // what rows were unpacked into, with rows that have not been written and without
 }
 
 // begin makes what comes before the rows, out of a table of a few records.
@@ -121,10 +122,10 @@ func (t *tableWriter) write(size int, last bool) {
 	if t.writer == nil {
 		t.writer = newListWriter(t.call.Writer, t.out, t.head, []byte("]}\n"), size)
 	}
-	var together []byte
+	together := t.together[:0]
 	for i := range t.rows {
 		last := last && i == len(t.rows)-1
-		if together == nil {
+		if cap(together) == 0 {
 			together = make([]byte, 0, max(rowsWritten, t.rows[i].size()))
 		}
 		together = t.rows[i].appendTo(together)
@@ -134,6 +135,8 @@ func (t *tableWriter) write(size int, last bool) {
 		}
 	}
 	clear(t.rows)
+	t.together = together
+	t.spare, t.used = append(t.spare, t.used...), t.used[:0]
 	t.rows, t.size, t.held = t.rows[:0], 0, 0
 }
 

@@ -334,7 +334,7 @@ func (w *watcher) addMetadata(typ string, record *state.Record) error {
 
 // addDeparted tells of an object that no longer matches: its state before the change, with the revision of the change.
 func (w *watcher) addDeparted(ctx context.Context, event *state.Event) error {
-	obj, err := w.call.Resource.Decode(event.Previous.Value, event.Revision)
+	obj, err := w.call.Resource.Decode(event.Previous.Value(), event.Revision)
 	if err != nil {
 		return apierrors.NewInternalError(err)
 	}

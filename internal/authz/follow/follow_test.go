@@ -40,7 +40,7 @@ func (c *copied) follower(s *state.State) *follow.Follower {
 			if event.Deleted {
 				delete(c.values, event.Record.Key)
 			} else {
-				c.values[event.Record.Key] = string(event.Record.Value)
+				c.values[event.Record.Key] = string(event.Record.Value())
 			}
 		},
 	})
@@ -56,7 +56,7 @@ func contents(snapshot *state.Snapshot) map[string]string {
 	values := map[string]string{}
 	for _, prefix := range prefixes {
 		snapshot.Ascend(prefix, "", func(record *state.Record) bool {
-			values[record.Key] = string(record.Value)
+			values[record.Key] = string(record.Value())
 			return true
 		})
 	}

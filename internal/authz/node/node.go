@@ -179,7 +179,7 @@ func (a *Authorizer) kindOf(key string) *kind.Resource {
 
 // decode returns nil for what cannot be read, which is then related to nothing new.
 func (a *Authorizer) decode(k *kind.Resource, record *state.Record) runtime.Object {
-	obj, err := k.DecodeVersioned(record.Value)
+	obj, err := k.DecodeVersioned(record.Value())
 	if err != nil {
 		a.source.Logger.Warn("cannot read an object for the graph of nodes", "key", record.Key, "error", err)
 		return nil

@@ -259,8 +259,8 @@ func TestUnreadable(t *testing.T) {
 		t.Fatal(err)
 	}
 	record := snapshot.Get(key)
-	broken := append(slices.Clone(record.Value), "garbage"...)
-	if _, err := s.Store.Put(t.Context(), key, broken[:len(record.Value)/2], record.Revision, store.PutOptions{}); err != nil {
+	broken := append(slices.Clone(record.Value()), "garbage"...)
+	if _, err := s.Store.Put(t.Context(), key, broken[:len(record.Value())/2], record.Revision, store.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.State.Consistent(t.Context()); err != nil {

@@ -259,7 +259,7 @@ func (f *feed) unreadable(record *state.Record, err error) {
 func (f *feed) setRole(k *kind.Resource) func(objectID, *state.Record) error {
 	return func(id objectID, record *state.Record) error {
 		f.index.setRole(roleID{k.Name, id}, func() *rules {
-			obj, err := k.DecodeVersioned(record.Value)
+			obj, err := k.DecodeVersioned(record.Value())
 			if err != nil {
 				f.unreadable(record, err)
 				return nil
@@ -279,7 +279,7 @@ func (f *feed) setRole(k *kind.Resource) func(objectID, *state.Record) error {
 // setBinding returns what takes in the bindings of a kind.
 func (f *feed) setBinding(k *kind.Resource) func(objectID, *state.Record) error {
 	return func(id objectID, record *state.Record) error {
-		obj, err := k.DecodeVersioned(record.Value)
+		obj, err := k.DecodeVersioned(record.Value())
 		switch obj := obj.(type) {
 		case *rbacv1.RoleBinding:
 			f.index.setBinding(id, obj.RoleRef, obj.Subjects)

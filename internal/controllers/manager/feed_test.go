@@ -30,11 +30,11 @@ func (h *heard) begin(snapshot *state.Snapshot) {
 func describe(e *state.Event) string {
 	switch {
 	case e.Deleted:
-		return fmt.Sprintf("- %s %s", e.Record.Key, e.Record.Value)
+		return fmt.Sprintf("- %s %s", e.Record.Key, e.Record.Value())
 	case e.Previous != nil:
-		return fmt.Sprintf("~ %s %s %s", e.Record.Key, e.Previous.Value, e.Record.Value)
+		return fmt.Sprintf("~ %s %s %s", e.Record.Key, e.Previous.Value(), e.Record.Value())
 	}
-	return fmt.Sprintf("+ %s %s", e.Record.Key, e.Record.Value)
+	return fmt.Sprintf("+ %s %s", e.Record.Key, e.Record.Value())
 }
 
 func (h *heard) keep(e *state.Event) { h.kept = append(h.kept, describe(e)) }

@@ -247,7 +247,7 @@ func (o *ownership) matters() bool {
 }
 
 func (m *monitor) read(record *state.Record) (*ownership, bool) {
-	o, err := m.resource.Ownership(record.Value)
+	o, err := m.resource.Ownership(record.Value())
 	if err != nil || uid(record) == "" {
 		m.garbage.feed.log.Debug("the garbage collector leaves out an object that it cannot read", "key", record.Key, "error", err)
 		return nil, false

@@ -139,7 +139,7 @@ func (i *informer) decode(record *state.Record) runtime.Object {
 
 // decode returns an object in a version, or its metadata when there is no Go type for it.
 func decode(r *kind.Resource, record *state.Record) (runtime.Object, error) {
-	obj, err := r.Decode(record.Value, record.Revision)
+	obj, err := r.Decode(record.Value(), record.Revision)
 	if err != nil {
 		return nil, err
 	}

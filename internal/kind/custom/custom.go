@@ -311,7 +311,7 @@ func (r *Registry) look(name string) {
 // read decodes a definition.
 func (r *Registry) read(d *definition) (*apiextensionsv1.CustomResourceDefinition, error) {
 	record := d.record.Load()
-	obj, err := r.kind.Decode(record.Value, record.Revision)
+	obj, err := r.kind.Decode(record.Value(), record.Revision)
 	if err != nil {
 		return nil, err
 	}

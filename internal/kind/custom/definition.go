@@ -202,7 +202,7 @@ type definition struct {
 
 // newDefinition describes a stored definition. An error is one of the stored bytes.
 func (r *Registry) newDefinition(record *state.Record) (*definition, error) {
-	h, err := readHead(record.Value)
+	h, err := readHead(record.Value())
 	if err != nil {
 		return nil, fmt.Errorf("custom resource definition %s: %w", record.Key, err)
 	}
