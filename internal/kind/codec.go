@@ -35,7 +35,7 @@ type Codec struct {
 	// Load decodes stored bytes, in any version the scheme knows, into the hub version, with defaults.
 	Load runtime.Decoder
 
-	// Bodies keeps the serializers that are made for bodies, strict (true) or not: making one costs as much as reading a small body.
+	// Bodies keeps the decoders that are made for bodies, strict (true) or not: making one costs as much as reading a small body.
 	Bodies sync.Map
 }
 
