@@ -2,7 +2,6 @@ package kind
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -16,6 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/kayak-k8s/kayak/internal/quickjson"
 )
 
 // Codec leads between the forms of an object. Its parts are upstream's interfaces; a scheme and its codec factory provide all
@@ -108,7 +109,7 @@ func (r *Resource) EncodeItem(obj runtime.Object, protobuf bool) (Item, error) {
 	}
 	versioned.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
 	if !protobuf {
-		return json.Marshal(versioned)
+		return quickjson.Marshal(versioned)
 	}
 	message, ok := versioned.(interface{ Marshal() ([]byte, error) })
 	if !ok {
@@ -123,7 +124,7 @@ func encodeUntyped(obj *unstructured.Unstructured, protobuf bool) (Item, error) 
 	if protobuf {
 		return nil, NoProtobuf(obj)
 	}
-	return json.Marshal(obj.Object)
+	return quickjson.Marshal(obj.Object)
 }
 
 // NoProtobuf is the error of an object that exists in JSON only.

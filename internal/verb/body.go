@@ -92,6 +92,9 @@ func (c *Call) decodeBody(ctx context.Context, media wire.Media, body []byte, fi
 	if err := checkQuantities(face, media, body); err != nil {
 		return nil, c.decodeError(err, &gvk, body)
 	}
+	if obj := c.quickBody(media, body); obj != nil {
+		return obj, nil
+	}
 	obj, got, err := c.decoder(media, fieldValidation, serializer).Decode(body, &gvk, face.New())
 	if err != nil {
 		// Errors are upstream's to word, and to find.

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	kjson "sigs.k8s.io/json"
 
+	"github.com/kayak-k8s/kayak/internal/quickjson"
 	"github.com/kayak-k8s/kayak/internal/wire"
 )
 
@@ -18,9 +19,12 @@ func (p *patcher) applyMergeInPart(existing runtime.Object) runtime.Object {
 	if r.Custom != nil {
 		return nil
 	}
-	patch := map[string]any{}
-	if strictErrs, err := kjson.UnmarshalStrict(p.body, &patch); err != nil || len(strictErrs) > 0 {
-		return nil
+	patch, ok := quickjson.UnmarshalMap(p.body)
+	if !ok {
+		patch = map[string]any{}
+		if strictErrs, err := kjson.UnmarshalStrict(p.body, &patch); err != nil || len(strictErrs) > 0 {
+			return nil
+		}
 	}
 	versioned, err := r.Convert(existing)
 	if err != nil || reflect.TypeOf(versioned).Elem().Kind() != reflect.Struct {
@@ -46,8 +50,13 @@ func (p *patcher) applyMergeInPart(existing runtime.Object) runtime.Object {
 	if err != nil {
 		return nil
 	}
-	if strictErrs, err := kjson.UnmarshalStrict(patched, target); err != nil || len(strictErrs) > 0 {
-		return nil
+	if !quickjson.Unmarshal(patched, target) {
+		if target, err = r.Codec.Creater.New(r.GVK()); err != nil {
+			return nil
+		}
+		if strictErrs, err := kjson.UnmarshalStrict(patched, target); err != nil || len(strictErrs) > 0 {
+			return nil
+		}
 	}
 	target = part.completed(target, versioned)
 	r.Codec.Defaulter.Default(target)
