@@ -53,8 +53,10 @@ func (p *patcher) applyStrategic(existing runtime.Object) (runtime.Object, error
 		}
 		strictErrs = append(strictErrs, strictErr.Errors()...)
 	}
-	if err := p.strictErrors(strictErrs, fmt.Sprintf("%+v", patch)); err != nil {
-		return nil, err
+	if len(strictErrs) > 0 {
+		if err := p.strictErrors(strictErrs, fmt.Sprintf("%+v", patch)); err != nil {
+			return nil, err
+		}
 	}
 	target = part.completed(target, versioned)
 	r.Codec.Defaulter.Default(target)
