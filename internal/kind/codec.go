@@ -40,6 +40,10 @@ type Codec struct {
 	// change it, and returns nil if it must be read.
 	Written func(obj runtime.Object) runtime.Object
 
+	// Accept, when set, does to an object that is made of maps, and belongs to the caller, what is done to one that is read from a body. It
+	// returns false if there is anything to be said about it, even a warning; what has become of it is of no use then.
+	Accept func(obj runtime.Object) bool
+
 	// Bodies keeps the decoders that are made for bodies, strict (true) or not: making one costs as much as reading a small body.
 	Bodies sync.Map
 }

@@ -90,7 +90,7 @@ func (f *form) codec() *kind.Codec {
 	return &kind.Codec{
 		Typer: objects{}, Creater: objects{}, Defaulter: defaulter{f}, Convertor: convertor{f}, Serializer: serializer{f},
 		Parameters: metav1.ParameterCodec, Hub: f.gvk.GroupVersion(), Stored: storedEncoder{f}, Load: storedDecoder{f},
-		Written: f.written,
+		Written: f.written, Accept: f.accept,
 	}
 }
 
@@ -214,6 +214,23 @@ func (d bodyDecoder) read(data []byte, defaults *schema.GroupVersionKind, into r
 		}
 	}
 	return d.decoder.Decode(data, defaults, into)
+}
+
+// accept is what a bodyDecoder does to an object that it has read, unless it would say something about it.
+func (f *form) accept(obj runtime.Object) bool {
+	u, ok := obj.(*unstructured.Unstructured)
+	if !ok || u.GroupVersionKind() != f.gvk {
+		return false
+	}
+	s, err := f.compiler.schemas()
+	if err != nil {
+		return false
+	}
+	if unknown, err := s.coerce(u, coercion{paths: true}); err != nil || len(unknown) > 0 {
+		return false
+	}
+	defaulter{f}.Default(u)
+	return true
 }
 
 // storedEncoder writes an object as it is stored: in the storage version, as JSON.
