@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/structured-merge-diff/v6/value"
 )
 
@@ -17,7 +19,7 @@ type comparison struct {
 
 // compareObjects compares two objects, both pointers to the type of the plan. It returns false if upstream has to do it.
 func compareObjects(p *plan, before, after any) (comparison, bool) {
-	w := &walk{ok: true}
+	w := &walk{ok: true, added: make([]item, 0, 48)} // enough for a pod
 	f := w.compare(p, reflect.ValueOf(before), reflect.ValueOf(after))
 	return comparison{added: f.added.children, modified: f.modified.children, removed: f.removed.children}, w.ok
 }
@@ -89,6 +91,10 @@ func (w *walk) compare(p *plan, before, after reflect.Value) finding {
 	r, rState := look(after)
 	if p.ambiguous && (lState == null || rState == null) {
 		return w.give()
+	}
+	if lState == present && rState == present && !p.doubtful && l.CanAddr() && r.CanAddr() && p.same != nil &&
+		p.same(l.Addr().UnsafePointer(), r.Addr().UnsafePointer()) {
+		return finding{} // most of what an update or a patch sends is what is there
 	}
 	a, m, d := len(w.added), len(w.modified), len(w.removed)
 	var empty bool
@@ -162,7 +168,7 @@ func (w *walk) compareLeaf(p *plan, before, after reflect.Value) finding {
 
 // scalarForm tells whether a value that converts itself does so to a scalar.
 func scalarForm(p *plan, v reflect.Value) bool {
-	if !v.IsValid() {
+	if !v.IsValid() || alwaysScalar(v) {
 		return true
 	}
 	form, err := p.convert.ToUnstructured(v)
@@ -174,6 +180,19 @@ func scalarForm(p *plan, v reflect.Value) bool {
 		return true
 	case nil:
 		return !p.ambiguous
+	}
+	return false
+}
+
+// alwaysScalar tells whether a value is of one of the types of which most are, and that are scalars for certain. Asking a value for
+// its form costs as much as comparing ten others.
+func alwaysScalar(v reflect.Value) bool {
+	switch v.Type() {
+	case reflect.TypeFor[resource.Quantity]():
+		return true
+	case reflect.TypeFor[intstr.IntOrString]():
+		kind := intstr.Type(v.Field(0).Int())
+		return kind == intstr.Int || kind == intstr.String
 	}
 	return false
 }
@@ -242,10 +261,23 @@ func (f *fieldPlan) of(v reflect.Value) reflect.Value {
 	} else {
 		v = f.entry.GetFrom(v)
 	}
-	if f.entry.CanOmit(v) {
+	if f.omitted(v) {
 		return reflect.Value{}
 	}
 	return v
+}
+
+// omitted tells whether a field is left out of JSON.
+func (f *fieldPlan) omitted(v reflect.Value) bool {
+	if f.omitEmpty {
+		switch v.Kind() {
+		case reflect.String, reflect.Slice, reflect.Map:
+			return v.Len() == 0
+		case reflect.Pointer:
+			return v.IsNil()
+		}
+	}
+	return f.entry.CanOmit(v)
 }
 
 // compareEntries compares maps, and reports whether both are empty.

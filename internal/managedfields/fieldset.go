@@ -166,3 +166,15 @@ func (s fieldset) appendItem(to []byte, member bool) []byte {
 	}
 	return append(to, '}')
 }
+
+// size is how many bytes append writes.
+func (s fieldset) size(member bool) int {
+	n := len("{}") + max(0, len(s)-1)
+	if member && len(s) > 0 {
+		n += len(`".":{},`)
+	}
+	for i := range s {
+		n += len(s[i].text) + 1 + s[i].children.size(s[i].member)
+	}
+	return n
+}

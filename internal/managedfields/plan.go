@@ -14,7 +14,8 @@ import (
 // kind in each version, out of the Go type and of what typeschema says. Upstream does the same work over for every object, with
 // an interface value for each field (structured-merge-diff, typed/compare.go and value).
 type plan struct {
-	op operation
+	op     operation
+	goType reflect.Type // of a struct or a list
 	// ambiguous says that the schema allows several sorts of values here, so that null may be of any of them.
 	ambiguous bool
 	convert   *value.TypeReflectCacheEntry // for types that say themselves what they are in JSON
@@ -26,6 +27,8 @@ type plan struct {
 	// doubtful says that a value can be invalid for upstream, which then gives up on the whole object. Leaves are not looked
 	// into, so those are left to upstream.
 	doubtful bool
+	// same tells, of a struct or a list, whether two are the same in memory; nil if that is not worth finding out.
+	same sameness
 }
 
 type operation uint8
@@ -44,6 +47,8 @@ type fieldPlan struct {
 	entry *value.FieldCacheEntry
 	plan  *plan
 	index int // of the field in the struct; -1 if it is in an embedded one
+
+	omitEmpty bool // and nothing else, of a field of the struct itself
 }
 
 // keyPlan is a field by which elements of a list are told apart.
@@ -70,9 +75,12 @@ type planKey struct {
 // compile returns the plan for objects of a Go type.
 func compile(t reflect.Type, of *typed.ParseableType) *plan {
 	c := &compiler{schema: of.Schema, named: map[planKey]*plan{}}
-	root := c.plan(t, of.TypeRef)
+	root, same := c.plan(t, of.TypeRef), equalities{}
 	for _, p := range c.all {
 		p.doubtful = doubtful(p, map[*plan]bool{})
+		if p.goType != nil && !p.doubtful {
+			p.same = same.of(p.goType)
+		}
 	}
 	return root
 }
@@ -120,6 +128,9 @@ func (c *compiler) fill(p *plan, t reflect.Type, ref smd.TypeRef) {
 			return
 		}
 	}
+	if t.Kind() == reflect.Struct || t.Kind() == reflect.Slice {
+		p.goType = t
+	}
 	switch t.Kind() {
 	case reflect.Struct:
 		c.fillStruct(p, t, atom.Map)
@@ -160,6 +171,7 @@ func (c *compiler) fillStruct(p *plan, t reflect.Type, m *smd.Map) {
 	p.op = asStruct
 	for _, entry := range value.TypeReflectEntryOf(t).OrderedFields() {
 		f := fieldPlan{step: fieldNamed(entry.JsonName), entry: entry, plan: &plan{}, index: ownField(t, entry.JsonName)}
+		f.omitEmpty = f.index >= 0 && strings.HasSuffix(t.Field(f.index).Tag.Get("json"), ",omitempty")
 		fieldType := entry.GetFrom(reflect.Zero(t)).Type()
 		ref := m.ElementType
 		if declared, ok := m.FindField(entry.JsonName); ok {

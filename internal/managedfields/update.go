@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -260,7 +261,8 @@ func (e *entry) replace(set fieldset) {
 		return
 	}
 	copied := *e.ManagedFieldsEntry
-	copied.FieldsV1 = metav1.NewFieldsV1(string(set.append(nil)))
+	text := set.append(make([]byte, 0, set.size(false)))
+	copied.FieldsV1 = metav1.NewFieldsV1(unsafe.String(unsafe.SliceData(text), len(text))) // which nobody else has
 	e.ManagedFieldsEntry = &copied
 }
 

@@ -22,7 +22,6 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/warning"
 
-	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/wire"
 )
 
@@ -93,10 +92,13 @@ func (c *Call) decodeBody(ctx context.Context, media wire.Media, body []byte, fi
 	if err := checkQuantities(face, media, body); err != nil {
 		return nil, c.decodeError(err, &gvk, body)
 	}
-	obj, got, err := decodeAs(face, c.quick(media, fieldValidation, serializer), body)
+	if obj := c.quickBody(media, body); obj != nil {
+		return obj, nil
+	}
+	obj, got, err := c.decoder(media, fieldValidation, serializer).Decode(body, &gvk, face.New())
 	if err != nil {
 		// Errors are upstream's to word, and to find.
-		obj, got, err = decodeAs(face, serializer, body)
+		obj, got, err = face.Codec.Serializer.DecoderToVersion(serializer, face.Codec.Hub).Decode(body, &gvk, face.New())
 	}
 	if err != nil {
 		strictErr, ok := runtime.AsStrictDecodingError(err)
@@ -112,25 +114,20 @@ func (c *Call) decodeBody(ctx context.Context, media wire.Media, body []byte, fi
 	return obj, nil
 }
 
-// decodeAs decodes a body into an object of the hub version.
-func decodeAs(face *kind.Resource, serializer runtime.Serializer, body []byte) (runtime.Object, *schema.GroupVersionKind, error) {
-	gvk := face.GVK()
-	return face.Codec.Serializer.DecoderToVersion(serializer, face.Codec.Hub).Decode(body, &gvk, face.New())
-}
-
-// quick returns a serializer that gives the same as the one it stands for, sooner, where there is no error.
-func (c *Call) quick(media wire.Media, fieldValidation string, serializer runtime.Serializer) runtime.Serializer {
+// decoder returns what decodes a body into the hub version. For JSON it gives the same as upstream's does, sooner, where there is
+// no error.
+func (c *Call) decoder(media wire.Media, fieldValidation string, serializer runtime.Serializer) runtime.Decoder {
 	codec := c.face().Codec
 	if _, ok := serializer.(*jsonserializer.Serializer); !ok || media != wire.JSON {
-		return serializer
+		return codec.Serializer.DecoderToVersion(serializer, codec.Hub)
 	}
 	options := jsonserializer.SerializerOptions{Strict: strict(fieldValidation)}
 	kept, ok := codec.Bodies.Load(options.Strict)
 	if !ok {
-		kept = jsonserializer.NewSerializerWithOptions(quickMeta{}, codec.Creater, codec.Typer, options)
-		codec.Bodies.Store(options.Strict, kept)
+		quick := jsonserializer.NewSerializerWithOptions(quickMeta{}, codec.Creater, codec.Typer, options)
+		kept, _ = codec.Bodies.LoadOrStore(options.Strict, codec.Serializer.DecoderToVersion(quick, codec.Hub))
 	}
-	return kept.(runtime.Serializer)
+	return kept.(runtime.Decoder)
 }
 
 // accepts reports whether a body may be in a version: the one of the path, or what an action takes besides, as an eviction does.

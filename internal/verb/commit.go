@@ -177,7 +177,7 @@ func (a *API) put(ctx context.Context, k *kind.Kind, key string, dryRun bool, cu
 		}
 		a.inForce(ctx, k, revision)
 	}
-	stored, err := k.Decode(value, revision)
+	stored, err := k.Reread(obj, value, revision)
 	return outcome{action: put, obj: withoutZeroRevision(stored, revision)}, nil, err
 }
 

@@ -153,7 +153,7 @@ func (c *Call) prepareCreate(ctx context.Context, obj runtime.Object, validate r
 			return nil, err
 		}
 	}
-	if err = rest.BeforeCreate(c.Resource.Create, ctx, obj); err == nil && validate != nil {
+	if err = rest.BeforeCreate(c.creating(), ctx, obj); err == nil && validate != nil {
 		err = validate(ctx, obj) // which only looks: webhooks and policies get what is converted for them
 	}
 	return undone(ctx, finish, err)

@@ -3,11 +3,14 @@ package verb
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	kjson "sigs.k8s.io/json"
 
+	"github.com/kayak-k8s/kayak/internal/quickjson"
 	"github.com/kayak-k8s/kayak/internal/wire"
 )
 
@@ -16,11 +19,14 @@ import (
 func (p *patcher) applyMergeInPart(existing runtime.Object) runtime.Object {
 	r := p.call.face()
 	if r.Custom != nil {
-		return nil
+		return p.applyMergeToMaps(existing)
 	}
-	patch := map[string]any{}
-	if strictErrs, err := kjson.UnmarshalStrict(p.body, &patch); err != nil || len(strictErrs) > 0 {
-		return nil
+	patch, ok := quickjson.UnmarshalMap(p.body)
+	if !ok {
+		patch = map[string]any{}
+		if strictErrs, err := kjson.UnmarshalStrict(p.body, &patch); err != nil || len(strictErrs) > 0 {
+			return nil
+		}
 	}
 	versioned, err := r.Convert(existing)
 	if err != nil || reflect.TypeOf(versioned).Elem().Kind() != reflect.Struct {
@@ -46,8 +52,13 @@ func (p *patcher) applyMergeInPart(existing runtime.Object) runtime.Object {
 	if err != nil {
 		return nil
 	}
-	if strictErrs, err := kjson.UnmarshalStrict(patched, target); err != nil || len(strictErrs) > 0 {
-		return nil
+	if !quickjson.Unmarshal(patched, target) {
+		if target, err = r.Codec.Creater.New(r.GVK()); err != nil {
+			return nil
+		}
+		if strictErrs, err := kjson.UnmarshalStrict(patched, target); err != nil || len(strictErrs) > 0 {
+			return nil
+		}
 	}
 	target = part.completed(target, versioned)
 	r.Codec.Defaulter.Default(target)
@@ -56,4 +67,52 @@ func (p *patcher) applyMergeInPart(existing runtime.Object) runtime.Object {
 		return nil
 	}
 	return obj
+}
+
+// applyMergeToMaps is applyMergeInPart for an object that is made of maps, and a patch that takes nothing away.
+func (p *patcher) applyMergeToMaps(existing runtime.Object) runtime.Object {
+	codec := p.call.face().Codec
+	u, ok := existing.(*unstructured.Unstructured)
+	if !ok || codec.Accept == nil {
+		return nil
+	}
+	patch, ok := quickjson.UnmarshalMap(p.body)
+	if !ok || hasNull(patch) || patch["kind"] != nil || patch["apiVersion"] != nil {
+		return nil
+	}
+	obj := u.DeepCopy()
+	mergeMaps(obj.Object, patch)
+	if !codec.Accept(obj) {
+		return nil
+	}
+	return obj
+}
+
+// mergeMaps merges a patch without nulls into a document.
+func mergeMaps(document, patch map[string]any) {
+	for name, value := range patch {
+		within, ok := document[name].(map[string]any)
+		if patched, isObject := value.(map[string]any); ok && isObject {
+			mergeMaps(within, patched)
+		} else {
+			document[name] = value
+		}
+	}
+}
+
+// hasNull tells whether there is a null in a document.
+func hasNull(value any) bool {
+	switch value := value.(type) {
+	case nil:
+		return true
+	case []any:
+		return slices.ContainsFunc(value, hasNull)
+	case map[string]any:
+		for _, v := range value {
+			if hasNull(v) {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -33,7 +33,31 @@ var errQuantity = errors.New("quantities must have no more than " + strconv.Itoa
 	" digits in their exponent and " + strconv.Itoa(maxQuantity) + " characters")
 
 // expensive reports whether anything in the bytes could be a quantity that takes long to parse.
-func expensive(data []byte) bool {
+func expensive(data []byte) bool { return anyExpensive(data, nil) }
+
+// expensiveJSON is expensive for a JSON document. A number there that comes right behind a digit of a hexadecimal number, as in the middle of most
+// UIDs and checksums, is none: a quantity begins with its string, or behind white space or a colon.
+func expensiveJSON(data []byte) bool {
+	if bytes.Contains(data, []byte(`\u`)) { // which can be white space
+		return expensive(data)
+	}
+	return anyExpensive(data, func(before []byte) bool {
+		last := func() byte {
+			if len(before) == 0 {
+				return 0
+			}
+			return before[len(before)-1]
+		}
+		if c := last(); c == '-' || c == '+' {
+			before = before[:len(before)-1]
+		}
+		c := last()
+		return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'f'
+	})
+}
+
+// anyExpensive looks at every number in the bytes but those that are within something else, by what is before them.
+func anyExpensive(data []byte, within func(before []byte) bool) bool {
 	for i := 0; i < len(data); i++ {
 		if !isNumeral(data[i]) {
 			continue
@@ -45,7 +69,7 @@ func expensive(data []byte) bool {
 		if i-start > maxQuantity {
 			return true
 		}
-		if i == len(data) || data[i]|0x20 != 'e' {
+		if i == len(data) || data[i]|0x20 != 'e' || within != nil && within(data[:start]) {
 			continue
 		}
 		end := i + 1
@@ -75,7 +99,7 @@ func checkQuantities(r *kind.Resource, media wire.Media, body []byte) error {
 			return nil
 		}
 		body = converted
-	case !expensive(body):
+	case media == wire.JSON && !expensiveJSON(body), media != wire.JSON && !expensive(body):
 		return nil
 	}
 	obj, err := r.Codec.Creater.New(r.GVK())

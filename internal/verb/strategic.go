@@ -9,6 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/mergepatch"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	kjson "sigs.k8s.io/json"
+
+	"github.com/kayak-k8s/kayak/internal/quickjson"
 )
 
 // applyStrategic applies a strategic merge patch, which follows the patch strategies of the version's Go type. It works on a
@@ -19,10 +21,13 @@ func (p *patcher) applyStrategic(existing runtime.Object) (runtime.Object, error
 	if err != nil {
 		return nil, err
 	}
-	patch := map[string]any{}
-	strictErrs, err := p.decodeStrategic(&patch)
-	if err != nil {
-		return nil, err
+	patch, quick := quickjson.UnmarshalMap(p.body)
+	var strictErrs []error
+	if !quick {
+		patch = map[string]any{}
+		if strictErrs, err = p.decodeStrategic(&patch); err != nil {
+			return nil, err
+		}
 	}
 	part := touchedBy(patch, versioned)
 	document, err := part.document(versioned)
@@ -48,8 +53,10 @@ func (p *patcher) applyStrategic(existing runtime.Object) (runtime.Object, error
 		}
 		strictErrs = append(strictErrs, strictErr.Errors()...)
 	}
-	if err := p.strictErrors(strictErrs, fmt.Sprintf("%+v", patch)); err != nil {
-		return nil, err
+	if len(strictErrs) > 0 {
+		if err := p.strictErrors(strictErrs, fmt.Sprintf("%+v", patch)); err != nil {
+			return nil, err
+		}
 	}
 	target = part.completed(target, versioned)
 	r.Codec.Defaulter.Default(target)

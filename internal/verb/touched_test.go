@@ -42,6 +42,9 @@ func TestTouched(t *testing.T) {
 			patch := p.patch(t, obj, other)
 			want, wantErr := patchedAsAWhole(obj, patch)
 			got, gotErr := patchedInPart(obj, patch)
+			for try := 0; wantErr != gotErr && try < 50; try++ { // of two errors, the order of a map says which is found
+				_, wantErr = patchedAsAWhole(obj, patch)
+			}
 			if wantErr != gotErr {
 				t.Fatalf("seed %d: error %q, want %q\npatch %v", seed, gotErr, wantErr, patch)
 			}

@@ -260,7 +260,7 @@ func (a *API) prepareUpdate(ctx context.Context, c *Call, strategy rest.RESTUpda
 			return nil, err
 		}
 	}
-	if err = rest.BeforeUpdate(strategy, ctx, obj, existing); err == nil {
+	if err = rest.BeforeUpdate(c.updating(strategy), ctx, obj, existing); err == nil {
 		if a.Fields != nil {
 			a.Fields.KeepTimes(obj, existing)
 		}

@@ -82,6 +82,10 @@ func (a *API) Serve(c *Call) error {
 		return notServed()
 	}
 	switch c.Info.Verb {
+	case "create", "update", "patch", "delete":
+		makeRoom(c.Request)
+	}
+	switch c.Info.Verb {
 	case "get":
 		return a.get(ctx, c)
 	case "list":

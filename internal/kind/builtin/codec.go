@@ -71,7 +71,7 @@ func newCodec(scheme *runtime.Scheme, codecs serializer.CodecFactory, mediaType 
 	group string) *kind.Codec {
 	info, _ := runtime.SerializerInfoForMediaType(codecs.SupportedMediaTypes(), mediaType) // every codec factory has it
 	hub := toGroups(schema.GroupVersion{Group: storage.Group, Version: runtime.APIVersionInternal}, group)
-	return &kind.Codec{
+	codec := &kind.Codec{
 		Typer:      scheme,
 		Creater:    scheme,
 		Defaulter:  scheme,
@@ -82,6 +82,10 @@ func newCodec(scheme *runtime.Scheme, codecs serializer.CodecFactory, mediaType 
 		Stored:     codecs.EncoderForVersion(info.Serializer, toGroups(storage, group)),
 		Load:       codecs.DecoderToVersion(codecs.UniversalDeserializer(), hub),
 	}
+	if mediaType == runtime.ContentTypeProtobuf {
+		codec.Written = written(codec, toGroups(storage, group))
+	}
+	return codec
 }
 
 // toGroups leads to a version from its own group and another one.

@@ -2,11 +2,13 @@ package custom
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
+	"slices"
+	"strings"
 	"sync"
+	"unicode/utf8"
 
 	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
@@ -21,6 +23,7 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"github.com/kayak-k8s/kayak/internal/kind"
+	"github.com/kayak-k8s/kayak/internal/quickjson"
 )
 
 // objects makes and recognizes unstructured objects.
@@ -87,6 +90,7 @@ func (f *form) codec() *kind.Codec {
 	return &kind.Codec{
 		Typer: objects{}, Creater: objects{}, Defaulter: defaulter{f}, Convertor: convertor{f}, Serializer: serializer{f},
 		Parameters: metav1.ParameterCodec, Hub: f.gvk.GroupVersion(), Stored: storedEncoder{f}, Load: storedDecoder{f},
+		Written: f.written, Accept: f.accept,
 	}
 }
 
@@ -154,11 +158,12 @@ func (s serializer) EncoderForVersion(encoder runtime.Encoder, _ runtime.GroupVe
 }
 
 func (s serializer) DecoderToVersion(decoder runtime.Decoder, _ runtime.GroupVersioner) runtime.Decoder {
-	strict := false
+	body := bodyDecoder{form: s.form, decoder: decoder}
 	if d, ok := decoder.(*serializerjson.Serializer); ok {
-		strict = d.IsStrict()
+		body.strict = d.IsStrict()
+		body.json = strings.Contains(string(d.Identifier()), `"yaml":"false"`)
 	}
-	return bodyDecoder{s.form, decoder, strict}
+	return body
 }
 
 // bodyDecoder reads a body into an unstructured object, prunes it and fills in defaults.
@@ -166,6 +171,7 @@ type bodyDecoder struct {
 	form    *form
 	decoder runtime.Decoder
 	strict  bool
+	json    bool // nothing but JSON comes
 }
 
 func (d bodyDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, into runtime.Object) (runtime.Object, *schema.GroupVersionKind, error) {
@@ -173,7 +179,7 @@ func (d bodyDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, into
 	if err != nil {
 		return nil, nil, err
 	}
-	obj, gvk, err := d.decoder.Decode(data, defaults, into)
+	obj, gvk, err := d.read(data, defaults, into)
 	var strictErrs []error
 	if err != nil {
 		strictErr, ok := runtime.AsStrictDecodingError(err)
@@ -198,6 +204,35 @@ func (d bodyDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, into
 	return obj, gvk, nil
 }
 
+// read reads a body as it is. One of the form's kind that there is nothing to say about is read sooner.
+func (d bodyDecoder) read(data []byte, defaults *schema.GroupVersionKind, into runtime.Object) (runtime.Object, *schema.GroupVersionKind, error) {
+	if u, ok := into.(*unstructured.Unstructured); ok && d.json {
+		if content, ok := quickjson.UnmarshalMap(data); ok && content["kind"] == d.form.gvk.Kind && content["apiVersion"] == d.form.gvk.GroupVersion().String() {
+			u.Object = content
+			gvk := d.form.gvk
+			return u, &gvk, nil
+		}
+	}
+	return d.decoder.Decode(data, defaults, into)
+}
+
+// accept is what a bodyDecoder does to an object that it has read, unless it would say something about it.
+func (f *form) accept(obj runtime.Object) bool {
+	u, ok := obj.(*unstructured.Unstructured)
+	if !ok || u.GroupVersionKind() != f.gvk {
+		return false
+	}
+	s, err := f.compiler.schemas()
+	if err != nil {
+		return false
+	}
+	if unknown, err := s.coerce(u, coercion{paths: true}); err != nil || len(unknown) > 0 {
+		return false
+	}
+	defaulter{f}.Default(u)
+	return true
+}
+
 // storedEncoder writes an object as it is stored: in the storage version, as JSON.
 type storedEncoder struct{ form *form }
 
@@ -218,7 +253,45 @@ func (e storedEncoder) Encode(obj runtime.Object, w io.Writer) error {
 			return err
 		}
 	}
-	return json.NewEncoder(w).Encode(u.Object)
+	text, err := quickjson.Marshal(u.Object)
+	if err == nil {
+		_, err = w.Write(append(text, '\n'))
+	}
+	return err
+}
+
+// written is what storedDecoder would read after storedEncoder has written an object, if that is in the form's version and is made
+// of nothing that JSON gives back otherwise.
+func (f *form) written(obj runtime.Object) runtime.Object {
+	u, ok := obj.(*unstructured.Unstructured)
+	if !ok || u.GroupVersionKind() != f.gvk || f.gvk.Version != f.compiler.definition.storageVersion() || !plain(u.Object) {
+		return nil
+	}
+	s, err := f.compiler.schemas()
+	if err != nil || s.settle(u) != nil {
+		return nil
+	}
+	return u
+}
+
+// plain tells whether a value is one that is the same after a way through JSON.
+func plain(value any) bool {
+	switch value := value.(type) {
+	case nil, bool, int64:
+		return true
+	case string:
+		return utf8.ValidString(value)
+	case []any:
+		return value != nil && !slices.ContainsFunc(value, func(e any) bool { return !plain(e) })
+	case map[string]any:
+		for name, v := range value {
+			if !utf8.ValidString(name) || !plain(v) {
+				return false
+			}
+		}
+		return value != nil
+	}
+	return false
 }
 
 // storedDecoder reads a stored object, of whatever version, into the form's version.
@@ -244,19 +317,30 @@ func (d storedDecoder) Decode(data []byte, _ *schema.GroupVersionKind, _ runtime
 // load reads a stored object in the version that it is stored in.
 func (s *schemas) load(data []byte) (*unstructured.Unstructured, error) {
 	u := &unstructured.Unstructured{}
-	if err := kjson.UnmarshalCaseSensitivePreserveInts(bytes.TrimSpace(data), &u.Object); err != nil {
-		return nil, err
+	var quick bool
+	if u.Object, quick = quickjson.UnmarshalMap(data); !quick {
+		if err := kjson.UnmarshalCaseSensitivePreserveInts(bytes.TrimSpace(data), &u.Object); err != nil {
+			return nil, err
+		}
 	}
 	if u.GetKind() == "" {
 		return nil, runtime.NewMissingKindErr(string(data))
 	}
-	if _, err := s.coerce(u, coercion{lenient: true}); err != nil {
+	if err := s.settle(u); err != nil {
 		return nil, err
+	}
+	return u, nil
+}
+
+// settle does to an object what is done to one that was read.
+func (s *schemas) settle(u *unstructured.Unstructured) error {
+	if _, err := s.coerce(u, coercion{lenient: true}); err != nil {
+		return err
 	}
 	if u.GroupVersionKind().GroupKind() == s.groupKind {
 		defaulting.Default(u.Object, s.structural[u.GroupVersionKind().Version])
 	}
-	return u, nil
+	return nil
 }
 
 // convert converts an object, which may be changed, and prunes what its new version does not know.

@@ -1,6 +1,13 @@
 package custom
 
-import "time"
+import (
+	"maps"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+)
 
 // settledMetadata reports whether metadata is what it would be after a way through its Go type, which is how upstream checks it (objectmeta):
 // all is known, of the right type, not empty, and written as it would be. Most metadata is, and then a look is enough; the way through
@@ -132,4 +139,41 @@ func areSets(value any) bool {
 		}
 	}
 	return true
+}
+
+// withoutManagedFields is an object without its managed fields, to be looked at only, where these are certainly valid; nil where they
+// may not be. Upstream reads metadata into its Go type to validate it, and of that managed fields are most.
+func withoutManagedFields(obj runtime.Object) runtime.Object {
+	u, ok := obj.(*unstructured.Unstructured)
+	if !ok {
+		return nil
+	}
+	metadata, ok := u.Object["metadata"].(map[string]any)
+	if !ok || !settledMetadata(metadata) {
+		return nil
+	}
+	if entries, ok := metadata["managedFields"]; !ok || !each(entries, validManagedFields) {
+		return nil
+	}
+	lean := &unstructured.Unstructured{Object: maps.Clone(u.Object)}
+	metadata = maps.Clone(metadata)
+	delete(metadata, "managedFields")
+	lean.Object["metadata"] = metadata
+	return lean
+}
+
+// validManagedFields reports whether there is nothing in a settled entry that upstream's ValidateManagedFields could refuse.
+func validManagedFields(value any) bool {
+	const longest = 128 // of the name of a manager
+	entry, _ := value.(map[string]any)
+	manager, _ := entry["manager"].(string)
+	for _, c := range manager {
+		if c < ' ' || c > '~' {
+			return false
+		}
+	}
+	subresource, _ := entry["subresource"].(string)
+	operation := entry["operation"]
+	return (operation == string(metav1.ManagedFieldsOperationUpdate) || operation == string(metav1.ManagedFieldsOperationApply)) &&
+		entry["fieldsType"] == "FieldsV1" && len(manager) <= longest && len(subresource) <= longest
 }

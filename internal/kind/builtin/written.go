@@ -1,0 +1,214 @@
+package builtin
+
+import (
+	"reflect"
+	"sync"
+	"unsafe"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/kayak-k8s/kayak/internal/kind"
+)
+
+// written is what reading an object gives that has just been stored as protobuf in a version: the object itself, with the version's defaults,
+// if there is nothing in it that protobuf gives back otherwise. What that may be is found by looking at it (through), at a
+// fraction of the cost of decoding it.
+func written(codec *kind.Codec, storage runtime.GroupVersioner) func(obj runtime.Object) runtime.Object {
+	convertor, looks := codec.Sharing(), &looks{}
+	return func(obj runtime.Object) runtime.Object {
+		versioned, err := convertor.ConvertToVersion(obj, storage)
+		if err != nil {
+			return nil
+		}
+		v := reflect.ValueOf(versioned)
+		versioned.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{}) // of the object itself it is in the envelope
+		if v.Kind() != reflect.Pointer || !looks.through(v.Type().Elem(), v.UnsafePointer()) {
+			return nil
+		}
+		accessor, err := meta.Accessor(versioned)
+		if err != nil {
+			return nil
+		}
+		accessor.SetCreationTimestamp(accessor.GetCreationTimestamp().Rfc3339Copy())
+		codec.Defaulter.Default(versioned)
+		hub, err := convertor.ConvertToVersion(versioned, codec.Hub)
+		if err != nil {
+			return nil
+		}
+		return hub
+	}
+}
+
+// look tells whether there is nothing in a value of a Go type but what protobuf gives back as it is. nil: there never is.
+type look func(at unsafe.Pointer) bool
+
+// looks makes the looks of types, once each.
+type looks struct {
+	ready sync.Map // of types of objects
+
+	mu   sync.Mutex // guards the following
+	made map[reflect.Type]*making
+}
+
+// making is a look that may still be being made, because its type contains itself.
+type making struct {
+	look look
+	done bool
+}
+
+// through looks through a value.
+func (l *looks) through(t reflect.Type, at unsafe.Pointer) bool {
+	ready, ok := l.ready.Load(t)
+	if !ok {
+		l.mu.Lock()
+		if l.made == nil {
+			l.made = map[reflect.Type]*making{}
+		}
+		ready, _ = l.ready.LoadOrStore(t, l.of(t))
+		l.mu.Unlock()
+	}
+	found := ready.(look)
+	return found == nil || found(at)
+}
+
+func (l *looks) of(t reflect.Type) look {
+	known, ok := l.made[t]
+	switch {
+	case !ok:
+		known = &making{}
+		l.made[t] = known
+		known.look = l.make(t)
+		known.done = true
+	case !known.done:
+		return func(at unsafe.Pointer) bool { return known.look == nil || known.look(at) }
+	}
+	return known.look
+}
+
+func (l *looks) make(t reflect.Type) look {
+	switch t {
+	case reflect.TypeFor[metav1.Time](), reflect.TypeFor[metav1.MicroTime](), reflect.TypeFor[resource.Quantity](), reflect.TypeFor[intstr.IntOrString]():
+		return nil // what is lost of them is not in JSON either
+	case reflect.TypeFor[metav1.FieldsV1]():
+		return func(at unsafe.Pointer) bool { return len((*metav1.FieldsV1)(at).GetRawBytes()) > 0 }
+	}
+	switch t.Kind() {
+	case reflect.Bool, reflect.String, reflect.Int32, reflect.Int64, reflect.Uint8:
+		return nil
+	case reflect.Pointer:
+		return l.pointer(t)
+	case reflect.Slice:
+		return l.slice(t)
+	case reflect.Map:
+		return l.maps(t)
+	case reflect.Struct:
+		return l.structs(t)
+	}
+	return zero(t)
+}
+
+// zero is the look of what is not known, and may not be there.
+func zero(t reflect.Type) look {
+	return func(at unsafe.Pointer) bool { return reflect.NewAt(t, at).Elem().IsZero() }
+}
+
+func (l *looks) pointer(t reflect.Type) look {
+	element := l.of(t.Elem())
+	if element == nil {
+		return nil
+	}
+	return func(at unsafe.Pointer) bool {
+		to := *(*unsafe.Pointer)(at)
+		return to == nil || element(to)
+	}
+}
+
+// slice: one that is empty comes back as none. So do elements.
+func (l *looks) slice(t reflect.Type) look {
+	type slice struct {
+		first    unsafe.Pointer
+		len, cap int
+	}
+	element, size := l.element(t.Elem()), t.Elem().Size()
+	return func(at unsafe.Pointer) bool {
+		s := (*slice)(at)
+		if s.first != nil && s.len == 0 {
+			return false
+		}
+		for i := 0; element != nil && i < s.len; i++ {
+			if !element(unsafe.Add(s.first, uintptr(i)*size)) {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+// element is the look of what is in a slice or a map, where nothing comes back as something.
+func (l *looks) element(t reflect.Type) look {
+	found := l.of(t)
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Map:
+		return func(at unsafe.Pointer) bool { return *(*unsafe.Pointer)(at) != nil && (found == nil || found(at)) }
+	}
+	return found
+}
+
+func (l *looks) maps(t reflect.Type) look {
+	element := l.element(t.Elem())
+	return func(at unsafe.Pointer) bool {
+		if *(*unsafe.Pointer)(at) == nil {
+			return true
+		}
+		m := reflect.NewAt(t, at).Elem()
+		if m.Len() == 0 {
+			return false
+		}
+		if element == nil {
+			return true
+		}
+		value := reflect.New(t.Elem())
+		for entries := m.MapRange(); entries.Next(); {
+			value.Elem().SetIterValue(entries)
+			if !element(value.UnsafePointer()) {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+// structs: a field that protobuf does not know does not come back.
+func (l *looks) structs(t reflect.Type) look {
+	type part struct {
+		offset uintptr
+		look   look
+	}
+	var parts []part
+	for i := range t.NumField() {
+		f := t.Field(i)
+		found := zero(f.Type)
+		if _, stored := f.Tag.Lookup("protobuf"); stored && f.IsExported() {
+			found = l.of(f.Type)
+		}
+		if found != nil {
+			parts = append(parts, part{f.Offset, found})
+		}
+	}
+	if len(parts) == 0 {
+		return nil
+	}
+	return func(at unsafe.Pointer) bool {
+		for i := range parts {
+			if !parts[i].look(unsafe.Add(at, parts[i].offset)) {
+				return false
+			}
+		}
+		return true
+	}
+}
