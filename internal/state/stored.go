@@ -23,17 +23,18 @@ func (s *stored) value() []byte {
 	if !s.packed {
 		return s.bytes
 	}
-	var value []byte
-	var err error
-	if s.dictionary != nil {
-		value, err = s.dictionary.decoder.Decode(nil, s.bytes)
-	} else {
-		value, err = s2.Decode(nil, s.bytes)
-	}
+	value, err := s.unpack()
 	if err != nil || len(value) != s.size {
 		panic(fmt.Sprintf("state: %d bytes that were packed from %d cannot be unpacked: %v", len(s.bytes), s.size, err))
 	}
 	return value
+}
+
+func (s *stored) unpack() ([]byte, error) {
+	if s.dictionary != nil {
+		return s.dictionary.decoder.Decode(nil, s.bytes)
+	}
+	return s2.Decode(nil, s.bytes)
 }
 
 // held is what the form takes in memory; a dictionary is counted where it comes from.
