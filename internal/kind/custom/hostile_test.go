@@ -125,10 +125,10 @@ func TestHostileDefinitions(t *testing.T) {
 		err := c.discovery.RESTClient().Post().AbsPath(path).SetHeader("Content-Type", "application/json").Body([]byte(body)).Do(t.Context()).Error()
 		took, held := time.Since(began), heap()-before
 		t.Logf("%s: %v, %d KB, %.150v", name, took.Round(time.Millisecond), held>>10, err)
-		if took > 20*time.Second {
+		if took > time.Minute { // half a second or two as a rule; without bounds, hours
 			t.Errorf("%s took %v", name, took)
 		}
-		if held > 64<<20 { // other tests run beside this one
+		if held > 256<<20 { // a few MB; other tests run beside this one, and without bounds it would be much more
 			t.Errorf("%s holds %d MB", name, held>>20)
 		}
 		if err == nil {
