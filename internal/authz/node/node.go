@@ -109,6 +109,20 @@ func (a *Authorizer) Authorize(ctx context.Context, attributes authorizer.Attrib
 		return authorizer.DecisionNoOpinion, "", nil
 	}
 	a.follower.CatchUp()
+	decision, reason, err := a.decide(ctx, attributes)
+	if decision == authorizer.DecisionAllow {
+		return decision, reason, err
+	}
+	// The pod that it is about may have been acknowledged, and not have come here yet.
+	if _, behind := a.source.State.Consistent(ctx); behind != nil {
+		return decision, reason, err
+	}
+	a.follower.CatchUp()
+	return a.decide(ctx, attributes)
+}
+
+// decide asks the graph as it is.
+func (a *Authorizer) decide(ctx context.Context, attributes authorizer.Attributes) (authorizer.Decision, string, error) {
 	if g := a.current.Load(); g != nil {
 		return g.authorizer.Authorize(ctx, attributes)
 	}
