@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 
 	"github.com/kayak-k8s/kayak/internal/state"
@@ -140,17 +141,27 @@ func terminating(status apiextensions.ConditionStatus, reason, message string) a
 	}
 }
 
-// finalize deletes all objects of a definition that is to go, and then lets it go (crd_finalizer.go).
+// finalize deletes all objects of a definition that is to go, and then lets it go (crd_finalizer.go). A definition that is not to
+// go, as one that was made after another of its name has gone, is left alone.
 func (r *Registry) finalize(ctx context.Context, name string) error {
+	var going types.UID
 	err := r.updateStatus(ctx, name, func(crd *apiextensions.CustomResourceDefinition) bool {
+		going = ""
+		if !awaitsCleanup(crd) {
+			return false
+		}
+		going = crd.UID
 		setCondition(crd, terminating(apiextensions.ConditionTrue, "InstanceDeletionInProgress", "CustomResource deletion is in progress"))
 		return true
 	})
-	if err != nil {
+	if err != nil || going == "" {
 		return err
 	}
 	condition, deletionErr := r.deleteInstances(ctx, name)
 	err = r.updateStatus(ctx, name, func(crd *apiextensions.CustomResourceDefinition) bool {
+		if crd.UID != going || !awaitsCleanup(crd) {
+			return false
+		}
 		setCondition(crd, condition)
 		if deletionErr == nil {
 			apiextensions.CRDRemoveFinalizer(crd, apiextensions.CustomResourceCleanupFinalizer)
@@ -161,6 +172,11 @@ func (r *Registry) finalize(ctx context.Context, name string) error {
 		return deletionErr
 	}
 	return err
+}
+
+// awaitsCleanup reports whether a definition goes as soon as its objects have gone.
+func awaitsCleanup(crd *apiextensions.CustomResourceDefinition) bool {
+	return crd.DeletionTimestamp != nil && apiextensions.CRDHasFinalizer(crd, apiextensions.CustomResourceCleanupFinalizer)
 }
 
 // deleteInstances deletes the objects and waits until they are gone.
