@@ -92,6 +92,9 @@ func (b *body) end() error {
 	}
 	b.stream.done = true
 	b.fail(io.EOF)
+	if b.stream.answered {
+		b.stream.close(errEnded)
+	}
 	return nil
 }
 
@@ -113,7 +116,7 @@ func (b *body) discard() {
 func (b *body) giveBack(n int) {
 	s := b.stream
 	s.conn.giveBack(n)
-	if s.done || s.failure != nil {
+	if s.done || s.answered || s.failure != nil {
 		return
 	}
 	if b.returned += n; b.returned >= streamWindow/2 {

@@ -227,10 +227,11 @@ func (r *response) finish() {
 	if err := r.sendRest(); err != nil {
 		s.reset(http2.ErrCodeInternal, err)
 	}
-	if !s.done && s.failure == nil {
-		c.out.reset(s.id, http2.ErrCodeNo) // the rest of the request need not be sent
+	if s.done {
+		s.close(errEnded)
+	} else {
+		s.linger()
 	}
-	s.close(errEnded)
 	c.flushTogether()
 }
 

@@ -504,3 +504,64 @@ func TestIdle(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 }
+
+// TestAnsweredEarly answers requests that are not read: the client gets the answer, and is not reset while it may be reading it.
+func TestAnsweredEarly(t *testing.T) {
+	t.Parallel()
+	address, client, _ := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, "too large", http.StatusRequestEntityTooLarge)
+	}))
+	response, err := client.Post("https://"+address, "text/plain", bytes.NewReader(make([]byte, 8<<20)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, err := io.ReadAll(response.Body); err != nil || string(body) != "too large\n" {
+		t.Errorf("%q %v", body, err)
+	}
+
+	c, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
+	_, _ = io.WriteString(c, http2.ClientPreface)
+	framer := http2.NewFramer(c, c)
+	_ = framer.WriteSettings()
+	var block bytes.Buffer
+	encoder := hpack.NewEncoder(&block)
+	for _, field := range []hpack.HeaderField{{Name: ":method", Value: "POST"}, {Name: ":scheme", Value: "https"}, {Name: ":path", Value: "/"}} {
+		_ = encoder.WriteField(field)
+	}
+	for _, id := range []uint32{1, 3} {
+		_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block.Bytes(), EndHeaders: true})
+		block.Reset()
+		for _, field := range []hpack.HeaderField{{Name: ":method", Value: "POST"}, {Name: ":scheme", Value: "https"}, {Name: ":path", Value: "/"}} {
+			_ = encoder.WriteField(field)
+		}
+	}
+	ended, reset := map[uint32]bool{}, map[uint32]bool{}
+	for !reset[3] {
+		frame, err := framer.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch f := frame.(type) {
+		case *http2.DataFrame:
+			if f.StreamEnded() {
+				ended[f.StreamID] = true
+			}
+			if f.StreamID == 1 && f.StreamEnded() { // this one comes to its end, the other one never does
+				_ = framer.WriteData(1, false, make([]byte, 1000))
+				_ = framer.WriteData(1, true, nil)
+			}
+		case *http2.RSTStreamFrame:
+			if reset[f.StreamID] = true; f.ErrCode != http2.ErrCodeNo || f.StreamID == 1 || !ended[f.StreamID] {
+				t.Errorf("reset: %v", f)
+			}
+		}
+	}
+	if !ended[1] || !ended[3] {
+		t.Errorf("answered: %v", ended)
+	}
+}

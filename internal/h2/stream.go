@@ -26,6 +26,8 @@ type stream struct {
 	writeBy time.Time
 	// ended says that nothing follows to the client; done, that nothing follows from it.
 	ended, done bool
+	// answered says that the handler has returned: what else the client sends is for nobody.
+	answered bool
 	// failure is why the stream is over before its time.
 	failure error
 	body    body
@@ -68,6 +70,28 @@ func (s *stream) close(why error) {
 	if len(c.streams) == 0 && !c.out.writing && c.out.frames == nil && c.failure == nil {
 		c.written()
 	}
+}
+
+// lingerTime is how long a client may go on sending a request that has been answered.
+const lingerTime = 5 * time.Second
+
+// linger leaves a client that is still sending its request the time to read that it has been answered. Only then the stream is reset:
+// some clients, curl is one, do not look at an answer that comes together with a reset. What it sends meanwhile is dropped, and not
+// made up for in the stream's window, so it cannot be much.
+func (s *stream) linger() {
+	if s.failure != nil {
+		return
+	}
+	s.answered, s.body.closed = true, true
+	s.cancel()
+	s.body.discard()
+	time.AfterFunc(lingerTime, func() {
+		c := s.conn
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		s.reset(http2.ErrCodeNo, errEnded)
+		c.flush()
+	})
 }
 
 // start runs a handler for the stream, or lets it wait for those whose streams are over and that still run.
