@@ -40,5 +40,5 @@
 // them is bounded, after which the connection ends with ENHANCE_YOUR_CALM (CVE-2023-44487, CVE-2025-8671). A header block has
 // MaxHeaderBytes, continuations included (CVE-2023-45288, by the Framer). Answers to pings and settings that a client does not
 // read are bounded (CVE-2019-9512, CVE-2019-9515). What is received and not read is bounded by the windows, what is sent and not
-// read by a buffer of a quarter MiB for each connection.
+// read by a quarter MiB before and one after TLS for each connection.
 package h2

@@ -261,18 +261,24 @@ func appendMap(b []byte, p *plan, at unsafe.Pointer, depth int) ([]byte, bool) {
 	inOrder(entries)
 	b = append(b, '{')
 	for i, e := range entries {
-		if i > 0 {
-			b = append(b, ',')
-		}
 		var ok bool
-		if b, ok = appendString(b, e.key); !ok {
+		if b, ok = appendName(b, i, e.key); !ok {
 			return b, false
 		}
-		if b, ok = appendValue(append(b, ':'), p.element, e.value, depth); !ok {
+		if b, ok = appendValue(b, p.element, e.value, depth); !ok {
 			return b, false
 		}
 	}
 	return append(b, '}'), true
+}
+
+// appendName begins the i-th member of an object.
+func appendName(b []byte, i int, name string) ([]byte, bool) {
+	if i > 0 {
+		b = append(b, ',')
+	}
+	b, ok := appendString(b, name)
+	return append(b, ':'), ok
 }
 
 func appendTexts(b []byte, m map[string]string) ([]byte, bool) {
@@ -284,14 +290,11 @@ func appendTexts(b []byte, m map[string]string) ([]byte, bool) {
 	inOrder(entries)
 	b = append(b, '{')
 	for i, e := range entries {
-		if i > 0 {
-			b = append(b, ',')
-		}
 		var ok bool
-		if b, ok = appendString(b, e.key); !ok {
+		if b, ok = appendName(b, i, e.key); !ok {
 			return b, false
 		}
-		if b, ok = appendString(append(b, ':'), e.value); !ok {
+		if b, ok = appendString(b, e.value); !ok {
 			return b, false
 		}
 	}
@@ -541,14 +544,11 @@ func appendObject(b []byte, m map[string]any, depth int) ([]byte, bool) {
 	inOrder(entries)
 	b = append(b, '{')
 	for i, e := range entries {
-		if i > 0 {
-			b = append(b, ',')
-		}
 		var ok bool
-		if b, ok = appendString(b, e.key); !ok {
+		if b, ok = appendName(b, i, e.key); !ok {
 			return b, false
 		}
-		if b, ok = appendAny(append(b, ':'), e.value, depth); !ok {
+		if b, ok = appendAny(b, e.value, depth); !ok {
 			return b, false
 		}
 	}
