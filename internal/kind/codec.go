@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -50,6 +51,11 @@ type Codec struct {
 
 // Decode reads a stored object; revision becomes its resourceVersion.
 func (k *Kind) Decode(value []byte, revision int64) (runtime.Object, error) {
+	if k.Codec.Written != nil { // it is a scheme, and protobuf
+		if obj := k.decodeOwn(value); obj != nil {
+			return k.read(obj, revision)
+		}
+	}
 	obj, _, err := k.Codec.Load.Decode(value, nil, k.New())
 	if err != nil {
 		return nil, err
@@ -123,31 +129,58 @@ func (r *Resource) ItemID(protobuf bool) string {
 
 // EncodeItem encodes obj, of the hub version, in the resource's version.
 func (r *Resource) EncodeItem(obj runtime.Object, protobuf bool) (Item, error) {
+	shown, err := r.shown(obj, protobuf)
+	switch {
+	case err != nil:
+		return nil, err
+	case protobuf:
+		return shown.(protobufMessage).Marshal()
+	}
+	return quickjson.Marshal(shown)
+}
+
+// AppendItem is EncodeItem behind what is in b.
+func (r *Resource) AppendItem(b []byte, obj runtime.Object, protobuf bool) ([]byte, error) {
+	shown, err := r.shown(obj, protobuf)
+	if err != nil {
+		return b, err
+	}
+	if !protobuf {
+		return quickjson.Append(b, shown)
+	}
+	message := shown.(protobufMessage)
+	size := message.Size()
+	b = slices.Grow(b, size)
+	n, err := message.MarshalToSizedBuffer(b[len(b) : len(b)+size])
+	return b[:len(b)+n], err
+}
+
+// protobufMessage is an object with a protobuf form, as the generated ones have it.
+type protobufMessage interface {
+	Size() int
+	Marshal() ([]byte, error)
+	MarshalToSizedBuffer([]byte) (int, error)
+}
+
+// shown is what encodes as the item of an object: a protobufMessage if that is wanted.
+func (r *Resource) shown(obj runtime.Object, protobuf bool) (any, error) {
 	if untyped, ok := obj.(*unstructured.Unstructured); ok && r.Custom != nil {
-		return encodeUntyped(untyped, protobuf)
+		// As it is: with kind and apiVersion, as upstream has it in lists as well, because members are sorted by name. There is no
+		// protobuf form: the error is that of upstream's encoder.
+		if protobuf {
+			return nil, NoProtobuf(obj)
+		}
+		return untyped.Object, nil
 	}
 	versioned, err := r.Convert(obj)
 	if err != nil {
 		return nil, err
 	}
 	versioned.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
-	if !protobuf {
-		return quickjson.Marshal(versioned)
-	}
-	message, ok := versioned.(interface{ Marshal() ([]byte, error) })
-	if !ok {
+	if _, ok := versioned.(protobufMessage); protobuf && !ok {
 		return nil, fmt.Errorf("%T has no protobuf form", versioned)
 	}
-	return message.Marshal()
-}
-
-// encodeUntyped encodes an object as it is: with kind and apiVersion, as upstream has it in lists as well, because members are sorted
-// by name. There is no protobuf form: the error is that of upstream's encoder.
-func encodeUntyped(obj *unstructured.Unstructured, protobuf bool) (Item, error) {
-	if protobuf {
-		return nil, NoProtobuf(obj)
-	}
-	return quickjson.Marshal(obj.Object)
+	return versioned, nil
 }
 
 // NoProtobuf is the error of an object that exists in JSON only.

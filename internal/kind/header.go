@@ -113,8 +113,8 @@ func fieldByJSONName(t reflect.Type, name string) (reflect.StructField, bool) {
 // may be called from any number of goroutines.
 func (k *Kind) Header(key string, value []byte) (state.Header, error) {
 	if !k.headerPlan.slow && bytes.HasPrefix(value, protobufMagic) {
-		raw, apiVersion, err := unwrap(value[len(protobufMagic):])
-		if err == nil && apiVersion == k.headerPlan.apiVersion {
+		raw, apiVersion, _, err := unwrap(value[len(protobufMagic):])
+		if err == nil && string(apiVersion) == k.headerPlan.apiVersion {
 			header, err := k.headerPlan.read(raw)
 			if k.NameLabel != "" {
 				header.Labels = withLabel(header.Labels, k.NameLabel, key[strings.LastIndexByte(key, '/')+1:])
@@ -170,14 +170,17 @@ func setOf(m map[string]string) state.Set {
 
 var errMalformed = errors.New("malformed protobuf message")
 
-// unwrap returns raw and typeMeta.apiVersion of a runtime.Unknown.
-func unwrap(unknown []byte) (raw []byte, apiVersion string, err error) {
+// unwrap returns raw and typeMeta of a runtime.Unknown.
+func unwrap(unknown []byte) (raw, apiVersion, kind []byte, err error) {
 	err = eachField(unknown, func(number protowire.Number, _ protowire.Type, value []byte) error {
 		switch number {
 		case 1: // typeMeta
 			return eachField(value, func(number protowire.Number, _ protowire.Type, value []byte) error {
-				if number == 1 {
-					apiVersion = string(value)
+				switch number {
+				case 1:
+					apiVersion = value
+				case 2:
+					kind = value
 				}
 				return nil
 			})
@@ -186,7 +189,7 @@ func unwrap(unknown []byte) (raw []byte, apiVersion string, err error) {
 		}
 		return nil
 	})
-	return raw, apiVersion, err
+	return raw, apiVersion, kind, err
 }
 
 // eachField calls fn for every field of a message. For length-delimited fields value is their content, otherwise it is the

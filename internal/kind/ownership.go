@@ -40,7 +40,7 @@ const (
 // of goroutines.
 func (k *Kind) Ownership(value []byte) (Ownership, error) {
 	if bytes.HasPrefix(value, protobufMagic) {
-		raw, _, err := unwrap(value[len(protobufMagic):]) // metadata is the same in all versions
+		raw, _, _, err := unwrap(value[len(protobufMagic):]) // metadata is the same in all versions
 		if err != nil {
 			return Ownership{}, err
 		}

@@ -43,6 +43,15 @@ func Marshal(of any) ([]byte, error) {
 	return document, nil
 }
 
+// Append is Marshal behind what is in b.
+func Append(b []byte, of any) ([]byte, error) {
+	if longer, ok := appendTop(b, of); ok {
+		return longer, nil
+	}
+	document, err := json.Marshal(of)
+	return append(b, document...), err
+}
+
 func appendTop(b []byte, of any) ([]byte, bool) {
 	if m, ok := of.(map[string]any); ok {
 		return appendAny(b, m, 0)

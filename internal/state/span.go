@@ -97,6 +97,16 @@ func (s Span) Encoding(id string, encode func() ([]byte, error)) ([]byte, error)
 	return e.get(encode)
 }
 
+// Kept returns what Encoding has kept, nil when there is nothing; it makes nothing.
+func (s Span) Kept(id string) []byte {
+	e := lookup(s.Records[0].encodings.Load(), id)
+	if !s.shared || e == nil || !e.made.Load() || !e.covers(s.Records) {
+		return nil
+	}
+	e.touch()
+	return e.data
+}
+
 // leaves calls fn for the leaves that may hold keys with from <= key < to, in order, until it returns false. With each leaf it
 // says where the next one begins, "" if that is not known; next is what follows n. It reports whether fn always returned true.
 func (n *node) leaves(from, to, next string, fn func(leaf *node, next string) bool) bool {

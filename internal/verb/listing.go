@@ -4,10 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"slices"
 	"strconv"
 
-	"github.com/klauspost/compress/s2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -30,7 +28,8 @@ type form struct {
 	list  wire.Envelope
 	// id names the items' encoding in records and spans, packed the compressed one in spans, dense the one to be unpacked.
 	id, packed, dense string
-	of                func(runtime.Object) ([]byte, error) // encodes an object of the hub version
+	of                func(runtime.Object) ([]byte, error)         // encodes an object of the hub version
+	append            func([]byte, runtime.Object) ([]byte, error) // the same, behind what is there
 	kind              *kind.Kind
 }
 
@@ -47,6 +46,7 @@ func (c *Call) form(out wire.Output) (*form, error) {
 		f.list = listEnvelope(c.Resource)
 		f.id = c.Resource.ItemID(protobuf)
 		f.of = func(obj runtime.Object) ([]byte, error) { return c.Resource.EncodeItem(obj, protobuf) }
+		f.append = func(b []byte, obj runtime.Object) ([]byte, error) { return c.Resource.AppendItem(b, obj, protobuf) }
 	default:
 		if _, err := partialMetadata(out, c.Resource.NewList()); err != nil {
 			return nil, err // a single one was asked for
@@ -55,6 +55,10 @@ func (c *Call) form(out wire.Output) (*form, error) {
 		f.list = wire.Envelope{Kind: gv.WithKind("PartialObjectMetadataList")}
 		f.id = gv.String() + "/metadata/" + media.String()
 		f.of = func(obj runtime.Object) ([]byte, error) { return encodeMetadata(obj, gv, protobuf) }
+		f.append = func(b []byte, obj runtime.Object) ([]byte, error) {
+			item, err := f.of(obj)
+			return append(b, item...), err
+		}
 	}
 	f.packed, f.dense = f.id+"/packed", f.id+"/dense"
 	return f, nil
@@ -95,8 +99,7 @@ func (a *API) listItems(ctx context.Context, c *Call, out wire.Output, f *form, 
 	if size <= assembled || out.Media == wire.YAML {
 		return listSmall(ctx, c, out, f, p)
 	}
-	keep := a.State.EncodingBytes() / 2 // of all that is kept, what one list may take
-	g := gathering{form: f, packed: out.Gzip && !out.Pretty, keep: size <= keep}
+	g := gathering{form: f, packed: out.Gzip && !out.Pretty, keep: size <= a.keptPlain()}
 	for _, span := range p.spans {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -114,6 +117,9 @@ func (a *API) listItems(ctx context.Context, c *Call, out wire.Output, f *form, 
 	w.end()
 	return nil
 }
+
+// keptPlain is how large a list may be, in bytes, to be kept as it is: a part of all that is kept.
+func (a *API) keptPlain() int64 { return a.State.EncodingBytes() / 2 }
 
 // assembled is the size, in bytes, up to which a list is put together in memory.
 const assembled = 2 * wire.GzipThreshold
@@ -161,7 +167,7 @@ type part struct {
 	joined []byte      // framed items
 	items  [][]byte    // to be framed
 	packed wire.Packed // framed items, for JSON without the last comma
-	dense  []byte      // framed items, packed with s2
+	dense  dense       // framed items
 }
 
 // gathering collects the parts of a list.
@@ -187,12 +193,10 @@ func (g *gathering) add(span state.Span) error {
 			size++
 		}
 	case !g.keep:
-		if one.dense, err = g.dense(span); err != nil {
+		if one.dense, err = g.form.pack(span); err != nil {
 			return err
 		}
-		if size, err = s2.DecodedLen(one.dense); err != nil {
-			return err
-		}
+		size = one.dense.size()
 	case span.Keeps():
 		if one.joined, err = span.Joined(g.form.id, g.form.encode, g.form.frame); err != nil {
 			return err
@@ -215,45 +219,23 @@ func (g *gathering) add(span state.Span) error {
 	return nil
 }
 
-// pack returns the compressed form of a span's items.
+// pack returns the compressed form of a span's items. The plain ones are kept only if that is wanted.
 func (g *gathering) pack(span state.Span) (wire.Packed, error) {
 	return span.Encoding(g.form.packed, func() ([]byte, error) {
-		joined, err := g.join(span)
-		if err != nil {
-			return nil, err
-		}
-		return wire.Pack(withoutComma(g.form.media, joined)), nil
-	})
-}
-
-// dense returns a span's framed items packed with s2.
-func (g *gathering) dense(span state.Span) ([]byte, error) {
-	return span.Encoding(g.form.dense, func() ([]byte, error) {
-		joined, err := g.join(span)
-		if err != nil {
-			return nil, err
-		}
-		return slices.Clone(s2.Encode(nil, joined)), nil // just as large as it needs to be: it may be kept
-	})
-}
-
-// join frames a span's items. The plain ones are kept only if that is wanted.
-func (g *gathering) join(span state.Span) ([]byte, error) {
-	if g.keep {
-		return span.Joined(g.form.id, g.form.encode, g.form.frame)
-	}
-	var joined []byte
-	for _, record := range span.Records {
-		item := record.Kept(g.form.id)
-		if item == nil {
-			var err error
-			if item, err = g.form.encode(record); err != nil {
+		if g.keep {
+			joined, err := span.Joined(g.form.id, g.form.encode, g.form.frame)
+			if err != nil {
 				return nil, err
 			}
+			return wire.Pack(withoutComma(g.form.media, joined)), nil
 		}
-		joined, _ = g.form.frame(joined, item)
-	}
-	return joined, nil
+		room := rooms.Get().(*room)
+		defer rooms.Put(room)
+		if err := room.join(g.form, span); err != nil {
+			return nil, err
+		}
+		return wire.Pack(withoutComma(g.form.media, room.joined)), nil
+	})
 }
 
 func withoutComma(media wire.Media, framed []byte) []byte {
@@ -313,7 +295,7 @@ func (l *listWriter) part(p *part, last bool) {
 		}
 		l.framed(l.buffer, last)
 	case p.dense != nil:
-		if l.buffer, l.err = s2.Decode(l.buffer, p.dense); l.err == nil {
+		if l.buffer, l.err = p.dense.unpack(l.buffer); l.err == nil {
 			l.framed(l.buffer, last)
 		}
 	case p.joined != nil:

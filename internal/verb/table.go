@@ -34,7 +34,7 @@ func (a *API) listTable(ctx context.Context, c *Call, out wire.Output, p *page) 
 	if err := t.begin(ctx, p.spans[0].Records[:1]); err != nil {
 		return err
 	}
-	addRows, err := t.rowMaker(ctx, a.State.EncodingBytes()/2)
+	addRows, err := t.rowMaker(ctx, a.keptPlain())
 	if err != nil {
 		return err
 	}

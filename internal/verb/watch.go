@@ -162,35 +162,6 @@ func (w *watcher) filter() state.Filter {
 	return filter
 }
 
-// sendInitial sends what there is as additions, and then, to a client that takes bookmarks, that this was all.
-func (w *watcher) sendInitial(ctx context.Context, snapshot *state.Snapshot, options *metainternalversion.ListOptions) error {
-	if snapshot == nil {
-		return nil
-	}
-	filter := w.filter()
-	var err error
-	send := func(record *state.Record) bool {
-		if w.want.matches(record) {
-			err = w.add(ctx, "ADDED", record)
-		}
-		return err == nil && ctx.Err() == nil
-	}
-	if filter.Exact {
-		if record := snapshot.Get(filter.Prefix); record != nil {
-			send(record)
-		}
-	} else {
-		snapshot.Ascend(filter.Prefix, "", send)
-	}
-	if err == nil && options.AllowWatchBookmarks {
-		err = w.bookmark(ctx, true)
-	}
-	if err != nil {
-		return err
-	}
-	return w.flush()
-}
-
 // follow sends events until the client, its timeout or the server ends the watch.
 func (w *watcher) follow(ctx context.Context) error {
 	var ticks <-chan time.Time
@@ -299,9 +270,17 @@ func (w *watcher) add(ctx context.Context, typ string, record *state.Record) err
 		if err != nil {
 			return err
 		}
-		return w.grown(wire.AppendItemEvent(w.grow(), w.out.Media, typ, w.call.Resource.Frame(), bare))
+		return w.addItem(typ, bare)
 	case wire.Metadata, wire.MetadataList:
-		return w.addMetadata(typ, record)
+		form, err := w.metadataForm()
+		if err != nil {
+			return err
+		}
+		bare, err := form.item(record)
+		if err != nil {
+			return err
+		}
+		return w.addItem(typ, bare)
 	}
 	obj, err := decode(w.call.Resource.Kind, record)
 	if err != nil {
@@ -310,22 +289,24 @@ func (w *watcher) add(ctx context.Context, typ string, record *state.Record) err
 	return w.addObject(ctx, typ, obj)
 }
 
-// addMetadata adds an event with the metadata of a record, in the form that lists of metadata have it in.
-func (w *watcher) addMetadata(typ string, record *state.Record) error {
-	if w.metadata == nil {
-		out := w.out
-		out.Shape = wire.MetadataList
-		form, err := w.call.form(out)
-		if err != nil {
-			return err
-		}
-		w.metadata = form
+// metadataForm is the form that lists of metadata have it in.
+func (w *watcher) metadataForm() (*form, error) {
+	if w.metadata != nil {
+		return w.metadata, nil
 	}
-	item, err := w.metadata.item(record)
-	if err != nil {
-		return err
-	}
-	if w.out.Media != wire.Protobuf { // it has its kind already
+	out := w.out
+	out.Shape = wire.MetadataList
+	var err error
+	w.metadata, err = w.call.form(out)
+	return w.metadata, err
+}
+
+// addItem adds an event with an item as lists have it, of a whole object or of its metadata.
+func (w *watcher) addItem(typ string, item []byte) error {
+	switch {
+	case w.out.Shape == wire.Whole:
+		return w.grown(wire.AppendItemEvent(w.grow(), w.out.Media, typ, w.call.Resource.Frame(), item))
+	case w.out.Media != wire.Protobuf: // it has its kind already
 		return w.grown(wire.AppendEvent(w.grow(), w.out.Media, typ, item))
 	}
 	gvk := w.metadata.list.Kind.GroupVersion().WithKind("PartialObjectMetadata")

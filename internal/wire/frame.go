@@ -169,6 +169,15 @@ func AppendItem(b []byte, media Media, item []byte) (framed []byte, at int) {
 	return append(append(b, item...), ','), at
 }
 
+// FrameItem is AppendItem for an item that stands at the end of b already, from at on.
+func FrameItem(b []byte, media Media, at int) []byte {
+	if media != Protobuf {
+		return append(b, ',')
+	}
+	var space [16]byte
+	return slices.Insert(b, at, ItemHead(space[:0], len(b)-at)...)
+}
+
 // ItemHead appends what AppendItem puts before a protobuf item of a size.
 func ItemHead(b []byte, size int) []byte {
 	return protowire.AppendVarint(protowire.AppendTag(b, 2, protowire.BytesType), uint64(size))

@@ -2,9 +2,11 @@ package builtin
 
 import (
 	"bytes"
+	"reflect"
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/kubernetes/pkg/apis/core"
@@ -108,5 +110,55 @@ func TestWrittenGivesUp(t *testing.T) {
 		if got := of.Codec.Written(test.obj) != nil; got != test.quick {
 			t.Errorf("%s: need not be read: %t", name, got)
 		}
+	}
+}
+
+// What a kind stores itself is read as the scheme's codec reads it, which reads everything.
+func TestOwnIsReadAsByCodec(t *testing.T) {
+	t.Parallel()
+	kinds, err := Kinds(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := 0
+	for _, k := range kind.NewTable(kinds...).Kinds() {
+		if !k.Stored() || k.Codec.Written == nil {
+			continue
+		}
+		fill := filler(k, 11)
+		for i := range 30 {
+			obj := k.New()
+			if i > 0 { // an empty object as well
+				fill.Fill(obj)
+			}
+			value, err := k.Encode(obj)
+			if err != nil {
+				continue
+			}
+			want, _, err := k.Codec.Load.Decode(value, nil, k.New())
+			if err != nil {
+				t.Fatal(k.GroupResource(), err)
+			}
+			got, err := k.Decode(value, 0)
+			if err != nil {
+				t.Fatal(k.GroupResource(), err)
+			}
+			for _, obj := range []runtime.Object{got, want} {
+				accessor, err := meta.Accessor(obj)
+				if err != nil {
+					t.Fatal(err)
+				}
+				accessor.SetResourceVersion("")
+				if k.OnRead != nil {
+					k.OnRead(obj)
+				}
+			}
+			if all++; !equality.Semantic.DeepEqual(got, want) || !reflect.DeepEqual(got.GetObjectKind(), want.GetObjectKind()) {
+				t.Fatalf("%v is read as\n%#v\nnot as\n%#v", k.GroupResource(), got, want)
+			}
+		}
+	}
+	if all < 500 {
+		t.Errorf("only %d objects", all)
 	}
 }
