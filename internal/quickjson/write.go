@@ -316,7 +316,8 @@ func appendOwn(b []byte, p *plan, at unsafe.Pointer) ([]byte, bool) {
 	case asTime:
 		return appendTime(b, (*metav1.Time)(at))
 	case asFields:
-		if text := (*metav1.FieldsV1)(at).GetRawString(); onlyObjects(text) {
+		raw := (*metav1.FieldsV1)(at).GetRawBytes() // GetRawString would copy it
+		if text := unsafe.String(unsafe.SliceData(raw), len(raw)); onlyObjects(text) {
 			return append(b, text...), true
 		}
 	case asQuantity:

@@ -145,7 +145,7 @@ func (p *packer) pack(r *Record) {
 	if now == nil {
 		return
 	}
-	if back, err := now.unpack(); err == nil && bytes.Equal(back, was.bytes) {
+	if back, err := now.unpack(nil); err == nil && bytes.Equal(back, was.bytes) {
 		r.value.Store(now)
 		p.freed += was.size - int(now.held())
 	}

@@ -100,7 +100,10 @@ var unparsed = &parsed{}
 
 // Value returns what the store holds: the object as it is stored. Nobody may change the bytes. Of a record that has been there
 // for a while they are made anew each time.
-func (r *Record) Value() []byte { return r.value.Load().value() }
+func (r *Record) Value() []byte { return r.value.Load().value(nil) }
+
+// ValueIn is Value for those who are done with it soon: what has to be made anew is made in the buffer, if it has room there.
+func (r *Record) ValueIn(buffer []byte) []byte { return r.value.Load().value(buffer) }
 
 // Size returns the length of Value, and costs nothing.
 func (r *Record) Size() int { return r.value.Load().size }

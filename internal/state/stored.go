@@ -18,23 +18,23 @@ type stored struct {
 
 func plain(value []byte) *stored { return &stored{bytes: value, size: len(value)} }
 
-// value returns the plain form. It is made anew each time when it is packed.
-func (s *stored) value() []byte {
+// value returns the plain form. When it is packed it is made anew each time, in the buffer if it has room there.
+func (s *stored) value(buffer []byte) []byte {
 	if !s.packed {
 		return s.bytes
 	}
-	value, err := s.unpack()
+	value, err := s.unpack(buffer)
 	if err != nil || len(value) != s.size {
 		panic(fmt.Sprintf("state: %d bytes that were packed from %d cannot be unpacked: %v", len(s.bytes), s.size, err))
 	}
 	return value
 }
 
-func (s *stored) unpack() ([]byte, error) {
+func (s *stored) unpack(buffer []byte) ([]byte, error) {
 	if s.dictionary != nil {
-		return s.dictionary.decoder.Decode(nil, s.bytes)
+		return s.dictionary.decoder.Decode(buffer, s.bytes)
 	}
-	return s2.Decode(nil, s.bytes)
+	return s2.Decode(buffer, s.bytes)
 }
 
 // held is what the form takes in memory; a dictionary is counted where it comes from.

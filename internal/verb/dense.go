@@ -6,7 +6,9 @@ import (
 	"sync"
 
 	"github.com/klauspost/compress/s2"
+	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/state"
 	"github.com/kayak-k8s/kayak/internal/wire"
 )
@@ -29,8 +31,8 @@ func (f *form) pack(span state.Span) (dense, error) {
 
 // room is where a span's items are joined and packed. It is used again, because of a large list there are many spans.
 type room struct {
-	joined, packed []byte
-	lengths        []int // of the items
+	value, joined, packed []byte
+	lengths               []int // of the items
 }
 
 var rooms = sync.Pool{New: func() any { return new(room) }}
@@ -40,8 +42,13 @@ func (r *room) pack() dense {
 	for _, n := range r.lengths {
 		head = binary.AppendUvarint(head, uint64(n))
 	}
+	return r.packBehind(head)
+}
+
+// packBehind returns what is joined, packed, behind a head: just as large as it needs to be, because it may be kept.
+func (r *room) packBehind(head []byte) []byte {
 	r.packed = s2.Encode(r.packed[:cap(r.packed)], r.joined)
-	return slices.Concat(head, r.packed) // just as large as it needs to be: it may be kept
+	return slices.Concat(head, r.packed)
 }
 
 // join puts the framed items of a span into the room. What is made of them is not kept.
@@ -53,7 +60,7 @@ func (r *room) join(f *form, span state.Span) (err error) {
 	r.joined, r.lengths = r.joined[:0], r.lengths[:0]
 	for _, record := range span.Records {
 		at := len(r.joined)
-		if r.joined, err = f.appendItem(r.joined, record); err != nil {
+		if err := r.item(f, record); err != nil {
 			return err
 		}
 		r.lengths = append(r.lengths, len(r.joined)-at)
@@ -62,16 +69,27 @@ func (r *room) join(f *form, span state.Span) (err error) {
 	return nil
 }
 
-// appendItem appends an item, which is made if it is not kept, and then not kept.
-func (f *form) appendItem(b []byte, record *state.Record) ([]byte, error) {
+// item joins an item, which is made if it is not kept, and then not kept.
+func (r *room) item(f *form, record *state.Record) error {
 	if item := record.Kept(f.id); item != nil {
-		return append(b, item...), nil
+		r.joined = append(r.joined, item...)
+		return nil
 	}
-	obj, err := decode(f.kind, record)
+	obj, err := r.decode(f.kind, record)
 	if err != nil {
-		return b, err
+		return err
 	}
-	return f.append(b, obj)
+	r.joined, err = f.append(r.joined, obj)
+	return err
+}
+
+// decode is the function decode by way of a buffer: objects have nothing in common with what they were read from.
+func (r *room) decode(k *kind.Kind, record *state.Record) (runtime.Object, error) {
+	value := record.ValueIn(r.value)
+	if size := record.Size(); size > cap(r.value) {
+		r.value = make([]byte, 0, 2*size) // for the next
+	}
+	return decodeValue(k, record, value)
 }
 
 // head returns the lengths of the items, encoded, and what comes behind.

@@ -2,7 +2,6 @@ package verb
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"strconv"
 
@@ -11,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/kayak-k8s/kayak/internal/kind"
+	"github.com/kayak-k8s/kayak/internal/quickjson"
 	"github.com/kayak-k8s/kayak/internal/state"
 	"github.com/kayak-k8s/kayak/internal/wire"
 )
@@ -73,7 +73,7 @@ func encodeMetadata(obj runtime.Object, gv schema.GroupVersion, protobuf bool) (
 	if protobuf {
 		return partial.Marshal()
 	}
-	return json.Marshal(partial)
+	return quickjson.Marshal(partial)
 }
 
 func (f *form) encode(record *state.Record) ([]byte, error) {

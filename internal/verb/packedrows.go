@@ -4,10 +4,10 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"slices"
 
 	"github.com/klauspost/compress/s2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/kayak-k8s/kayak/internal/state"
 )
@@ -28,11 +28,12 @@ func (t *tableWriter) addPacked(ctx context.Context, span state.Span, object *fo
 		id += "/" + object.id
 	}
 	packed, err := span.Encoding(id, func() ([]byte, error) {
-		rows, err := t.joinRows(ctx, span.Records, object)
-		if err != nil {
+		room := rooms.Get().(*room)
+		defer rooms.Put(room)
+		if err := t.joinRows(ctx, room, span.Records, object); err != nil {
 			return nil, err
 		}
-		return slices.Clone(s2.Encode(nil, rows)), nil // just as large as it needs to be
+		return room.packBehind(nil), nil
 	})
 	if err != nil {
 		return err
@@ -64,34 +65,34 @@ func (t *tableWriter) addPacked(ctx context.Context, span state.Span, object *fo
 
 // joinRows makes the rows of records as they are packed: of each the row to keep and the object, with their lengths before them;
 // both are empty when the row cannot be kept.
-func (t *tableWriter) joinRows(ctx context.Context, records []*state.Record, object *form) ([]byte, error) {
-	var joined []byte
+func (t *tableWriter) joinRows(ctx context.Context, room *room, records []*state.Record, object *form) error {
+	room.joined = room.joined[:0]
 	for _, record := range records {
-		kept, json, err := t.makeKept(ctx, record, object)
+		obj, err := room.decode(t.call.Resource.Kind, record)
 		if err != nil {
-			return nil, err
+			return err
+		}
+		kept, json, err := t.makeKept(ctx, obj, object)
+		if err != nil {
+			return err
 		}
 		if len(kept) == 0 {
 			json = nil
 		}
-		joined = appendPiece(appendPiece(joined, kept), json)
+		room.joined = appendPiece(appendPiece(room.joined, kept), json)
 	}
-	return joined, nil
+	return nil
 }
 
-// makeKept makes a row to keep and its object, both of one decoded object.
-func (t *tableWriter) makeKept(ctx context.Context, record *state.Record, object *form) (kept, json []byte, err error) {
-	obj, err := decode(t.call.Resource.Kind, record)
-	if err != nil {
-		return nil, nil, err
-	}
+// makeKept makes a row to keep and its object, both of one decoded object, which it changes.
+func (t *tableWriter) makeKept(ctx context.Context, obj runtime.Object, object *form) (kept, json []byte, err error) {
 	json = []byte("null")
 	if object != nil {
 		if json, err = object.of(obj); err != nil {
 			return nil, nil, err
 		}
 	}
-	kept, err = t.keptRow(ctx, obj) // which changes the object
+	kept, err = t.keptRow(ctx, obj)
 	return kept, json, err
 }
 

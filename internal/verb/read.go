@@ -63,7 +63,11 @@ func item(r *kind.Resource, record *state.Record, media wire.Media) ([]byte, err
 
 // decode returns the record's object in the hub version; it is the caller's to change.
 func decode(k *kind.Kind, record *state.Record) (runtime.Object, error) {
-	obj, err := k.Decode(record.Value(), record.Revision)
+	return decodeValue(k, record, record.Value())
+}
+
+func decodeValue(k *kind.Kind, record *state.Record, value []byte) (runtime.Object, error) {
+	obj, err := k.Decode(value, record.Revision)
 	if err != nil {
 		return nil, &undecodable{record.Revision, err}
 	}
