@@ -184,11 +184,11 @@ func (f *form) fill(d *document, index wire.Media) error {
 		media = wire.JSON
 	}
 	body, err := d.encode(media)
-	if err == nil && index == pretty {
-		body, err = wire.Indent(body)
-	}
 	if err != nil {
 		return err
+	}
+	if index == pretty {
+		body = wire.Indent(body)
 	}
 	f.contentType = []string{media.String() + d.parameters}
 	f.body, f.length = body, []string{strconv.Itoa(len(body))}

@@ -254,15 +254,17 @@ type listWriter struct {
 	gzip   *wire.Gzip // nil for a plain answer
 	tail   []byte
 	buffer []byte
-	frame  []byte // the small pieces that have not filled a frame yet
-	err    error
+	// indented is room for what has been indented.
+	indented []byte
+	frame    []byte // the small pieces that have not filled a frame yet
+	err      error
 }
 
 // newListWriter begins an answer; size is that of all parts together, -1 when it is not known.
 func newListWriter(w http.ResponseWriter, out wire.Output, head, tail []byte, size int) *listWriter {
 	l := &listWriter{w: w, media: out.Media, pretty: out.Pretty && out.Media == wire.JSON, tail: tail}
 	if l.pretty {
-		head, l.tail, l.err = wire.IndentEnds(head, tail)
+		head, l.tail = wire.IndentEnds(head, tail)
 	}
 	header := w.Header()
 	header.Set("Content-Type", out.Media.String())
@@ -336,10 +338,8 @@ func (l *listWriter) framed(b []byte, last bool) {
 		l.write(b)
 		return
 	}
-	if b, l.err = wire.IndentItems(withoutComma(l.media, b)); l.err != nil {
-		return
-	}
-	l.write(b)
+	l.indented = wire.AppendIndentedItems(l.indented[:0], withoutComma(l.media, b))
+	l.write(l.indented)
 	if !last {
 		l.comma()
 	}

@@ -223,34 +223,3 @@ func Typed(media Media, gvk schema.GroupVersionKind, v any) ([]byte, error) {
 	}
 	return append(b, '\n'), nil
 }
-
-// IndentItems is Indent for items as AppendItem frames them, the last comma left out, as they stand in the indented list. They
-// begin with a newline.
-func IndentItems(items []byte) ([]byte, error) {
-	const within = "  "
-	var buffer bytes.Buffer
-	if err := json.Indent(&buffer, slices.Concat([]byte{'['}, items, []byte{']'}), within, within); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(buffer.Bytes()[1:], []byte("\n"+within+"]")), nil
-}
-
-// IndentEnds indents the head and the tail of a list, or of a table, that has items between them.
-func IndentEnds(head, tail []byte) (indentedHead, indentedTail []byte, err error) {
-	item := []byte(`"<item>"`) // no head or tail has this
-	indented, err := Indent(slices.Concat(head, item, tail))
-	if err != nil {
-		return nil, nil, err
-	}
-	before, after, _ := bytes.Cut(indented, item)
-	return bytes.TrimRight(before, "\n "), after, nil
-}
-
-// Indent makes JSON readable, as apimachinery's pretty serializer does: without a newline at its end.
-func Indent(b []byte) ([]byte, error) {
-	var buffer bytes.Buffer
-	if err := json.Indent(&buffer, bytes.TrimSuffix(b, []byte("\n")), "", "  "); err != nil {
-		return nil, err
-	}
-	return buffer.Bytes(), nil
-}

@@ -75,31 +75,3 @@ func TestCombineCRC(t *testing.T) {
 		}
 	})
 }
-
-// TestIndentParts: the parts of an indented list are those of the list indented as a whole.
-func TestIndentParts(t *testing.T) {
-	t.Parallel()
-	head, tail := []byte(`{"kind":"PodList","metadata":{"resourceVersion":"1"},"items":[`), []byte("]}\n")
-	items := [][]byte{[]byte(`{"metadata":{"name":"a]}"}},{}`), []byte(`{"spec":{"list":[1,2,{}]}}`)}
-	want, err := Indent(bytes.Join([][]byte{head, items[0], []byte(","), items[1], tail}, nil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, end, err := IndentEnds(head, tail)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, item := range items {
-		if i > 0 {
-			got = append(got, ',')
-		}
-		indented, err := IndentItems(item)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got = append(got, indented...)
-	}
-	if got = append(got, end...); !bytes.Equal(got, want) {
-		t.Errorf("got\n%s\nwant\n%s", got, want)
-	}
-}

@@ -10,13 +10,9 @@ import (
 )
 
 // Write sends a complete body, indented when that is asked for, and compressed when it is large and the client takes that.
-func Write(w http.ResponseWriter, out Output, code int, body []byte) error {
+func Write(w http.ResponseWriter, out Output, code int, body []byte) {
 	if out.Pretty && out.Media == JSON {
-		indented, err := Indent(body)
-		if err != nil {
-			return err
-		}
-		body = indented
+		body = Indent(body)
 	}
 	header := w.Header()
 	header.Set("Content-Type", out.Media.String())
@@ -27,12 +23,11 @@ func Write(w http.ResponseWriter, out Output, code int, body []byte) error {
 		g := NewGzip(w)
 		_ = g.Plain(body)
 		_ = g.Close()
-		return nil
+		return
 	}
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(code)
 	_, _ = w.Write(body)
-	return nil
 }
 
 // SetGzip says in a header that the body is compressed because the client takes that.
@@ -59,8 +54,7 @@ func WriteStatus(w http.ResponseWriter, r *http.Request, status *metav1.Status) 
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	// Write fails only for bodies that are not JSON.
-	_ = Write(w, out, int(status.Code), body)
+	Write(w, out, int(status.Code), body)
 }
 
 // WriteError sends the Status of an error.
