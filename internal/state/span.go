@@ -80,31 +80,32 @@ func (s Span) Joined(id string, encode func(*Record) ([]byte, error), frame func
 // frameOverhead is room for what Joined puts around an item.
 const frameOverhead = 8
 
+// Former is what Encoding has kept of a span that is another one by now. The zero value stands for nothing. Nobody may change it.
+type Former struct {
+	Records []*Record
+	Data    []byte
+}
+
 // Encoding is Record.Encoding for something that is made of all the records together, under an id of its own. What belongs to
-// a span that does not keep is made anew each time.
-func (s Span) Encoding(id string, encode func() ([]byte, error)) ([]byte, error) {
+// a span that does not keep is made anew each time. encode is told what there was before the span changed: most of its records are
+// mostly still the same.
+func (s Span) Encoding(id string, encode func(Former) ([]byte, error)) ([]byte, error) {
 	first := s.Records[0]
-	if !s.shared {
-		return encode()
-	}
 	e := lookup(first.encodings.Load(), id)
-	if e == nil || !e.covers(s.Records) {
+	var former Former
+	if e != nil && !(s.shared && e.covers(s.Records)) {
+		if e.made.Load() && e.places == nil {
+			former = Former{e.records, e.data}
+		}
+		e = nil
+	}
+	if e == nil && s.shared {
 		e = first.cache.reserve(&encoding{records: s.Records, id: id, position: -1})
 	}
 	if e == nil {
-		return encode()
+		return encode(former)
 	}
-	return e.get(encode)
-}
-
-// Kept returns what Encoding has kept, nil when there is nothing; it makes nothing.
-func (s Span) Kept(id string) []byte {
-	e := lookup(s.Records[0].encodings.Load(), id)
-	if !s.shared || e == nil || !e.made.Load() || !e.covers(s.Records) {
-		return nil
-	}
-	e.touch()
-	return e.data
+	return e.get(func() ([]byte, error) { return encode(former) })
 }
 
 // leaves calls fn for the leaves that may hold keys with from <= key < to, in order, until it returns false. With each leaf it

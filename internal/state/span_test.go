@@ -29,7 +29,7 @@ func joinAll(t rapid.TB, s *Snapshot, scope, prefix, from string) (joined string
 		if err != nil {
 			t.Fatal(err)
 		}
-		n, err := span.Encoding("count", func() ([]byte, error) { return fmt.Append(nil, len(span.Records)), nil })
+		n, err := span.Encoding("count", func(Former) ([]byte, error) { return fmt.Append(nil, len(span.Records)), nil })
 		if err != nil || string(n) != fmt.Sprint(len(span.Records)) {
 			t.Fatalf("%s records, want %d: %v", n, len(span.Records), err)
 		}
@@ -184,4 +184,57 @@ func TestSpansConcurrently(t *testing.T) {
 	}
 	all.Wait()
 	rapid.Check(t, func(t *rapid.T) { checkSnapshot(t, s, s.Snapshot()) })
+}
+
+// TestFormer: who encodes a span again is told what there was before it changed.
+func TestFormer(t *testing.T) {
+	t.Parallel()
+	s := New(Options{Store: newFakeStore(), Prefix: "/registry/", Families: []Family{pods}, EncodingBytes: 100_000})
+	s.install(nil, 1, s.families.Load())
+	revision := int64(1)
+	put := func(name, value string) {
+		revision++
+		e := store.Event{Key: "/registry/pods/default/" + name, Revision: revision, Value: []byte(value)}
+		s.apply(store.Batch{Events: []store.Event{e}, Revision: revision})
+	}
+	var formers []Former
+	values := func(snapshot *Snapshot, prefix string) string {
+		var got []byte
+		snapshot.Spans("/registry/pods/", prefix, "", func(span Span) bool {
+			b, err := span.Encoding("values", func(former Former) (b []byte, err error) {
+				formers = append(formers, former)
+				for _, r := range span.Records {
+					b = append(b, r.Value()...)
+				}
+				return b, nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, b...)
+			return true
+		})
+		return string(got)
+	}
+	put("a", "1")
+	put("b", "2")
+	before := s.Snapshot()
+	for range 2 {
+		if got := values(before, "/registry/pods/"); got != "12" {
+			t.Fatalf("got %s", got)
+		}
+	}
+	put("b", "3")
+	for range 2 {
+		if got := values(s.Snapshot(), "/registry/pods/"); got != "13" {
+			t.Fatalf("got %s", got)
+		}
+	}
+	if got := values(s.Snapshot(), "/registry/pods/default/a"); got != "1" { // a part, which keeps nothing
+		t.Fatalf("got %s", got)
+	}
+	if len(formers) != 3 || formers[0].Data != nil || string(formers[1].Data) != "12" || len(formers[1].Records) != 2 ||
+		formers[1].Records[0] != s.Snapshot().Get("/registry/pods/default/a") || string(formers[2].Data) != "13" {
+		t.Errorf("formerly there were %v", formers)
+	}
 }

@@ -19,10 +19,10 @@ type dense []byte
 
 // pack returns the dense form of a span's items, which is kept if the span keeps anything.
 func (f *form) pack(span state.Span) (dense, error) {
-	return span.Encoding(f.dense, func() ([]byte, error) {
+	return span.Encoding(f.dense, func(former state.Former) ([]byte, error) {
 		room := rooms.Get().(*room)
 		defer rooms.Put(room)
-		if err := room.join(f, span); err != nil {
+		if err := room.join(f, span, former); err != nil {
 			return nil, err
 		}
 		return room.pack(), nil
@@ -31,8 +31,8 @@ func (f *form) pack(span state.Span) (dense, error) {
 
 // room is where a span's items are joined and packed. It is used again, because of a large list there are many spans.
 type room struct {
-	value, joined, packed []byte
-	lengths               []int // of the items
+	value, joined, packed, former []byte
+	lengths                       []int // of the items
 }
 
 var rooms = sync.Pool{New: func() any { return new(room) }}
@@ -51,14 +51,18 @@ func (r *room) packBehind(head []byte) []byte {
 	return slices.Concat(head, r.packed)
 }
 
-// join puts the framed items of a span into the room. What is made of them is not kept.
-func (r *room) join(f *form, span state.Span) (err error) {
-	if packed := dense(span.Kept(f.dense)); packed != nil {
-		r.joined, err = packed.unpack(r.joined)
+// join puts the framed items of a span into the room. What is made of them is not kept; what was made of them formerly is not made again.
+func (r *room) join(f *form, span state.Span, former state.Former) error {
+	r.joined, r.lengths = r.joined[:0], r.lengths[:0]
+	known, err := r.known(f.media, former)
+	if err != nil {
 		return err
 	}
-	r.joined, r.lengths = r.joined[:0], r.lengths[:0]
 	for _, record := range span.Records {
+		if framed, length := known.of(record); framed != nil {
+			r.joined, r.lengths = append(r.joined, framed...), append(r.lengths, length)
+			continue
+		}
 		at := len(r.joined)
 		if err := r.item(f, record); err != nil {
 			return err
@@ -67,6 +71,38 @@ func (r *room) join(f *form, span state.Span) (err error) {
 		r.joined = wire.FrameItem(r.joined, f.media, at)
 	}
 	return nil
+}
+
+// known are the items of a former span, which are asked for in the order of their keys.
+type known struct {
+	records []*state.Record
+	items   items
+}
+
+func (r *room) known(media wire.Media, former state.Former) (known, error) {
+	if former.Data == nil {
+		return known{}, nil
+	}
+	packed := dense(former.Data)
+	var err error
+	if r.former, err = packed.unpack(r.former); err != nil {
+		return known{}, err
+	}
+	return known{former.Records, packed.items(media, r.former)}, nil
+}
+
+// of returns the framed item of a record, and the length of the item; nil if it is not known.
+func (k *known) of(record *state.Record) (framed []byte, length int) {
+	for len(k.records) > 0 && k.records[0].Key < record.Key {
+		k.records = k.records[1:]
+		k.items.next()
+	}
+	if len(k.records) == 0 || k.records[0] != record {
+		return nil, 0
+	}
+	k.records = k.records[1:]
+	framed, item := k.items.next()
+	return framed, len(item)
 }
 
 // item joins an item, which is made if it is not kept, and then not kept.
@@ -93,7 +129,7 @@ func (r *room) decode(k *kind.Kind, record *state.Record) (runtime.Object, error
 }
 
 // head returns the lengths of the items, encoded, and what comes behind.
-func (d dense) head() (count int, lengths, packed []byte) {
+func (d dense) head() (lengths, packed []byte) {
 	n, size := binary.Uvarint(d)
 	packed = d[size:]
 	lengths = packed
@@ -101,19 +137,19 @@ func (d dense) head() (count int, lengths, packed []byte) {
 		_, size := binary.Uvarint(packed)
 		packed = packed[size:]
 	}
-	return int(n), lengths, packed
+	return lengths, packed
 }
 
 // size is how many bytes unpack makes.
 func (d dense) size() int {
-	_, _, packed := d.head()
+	_, packed := d.head()
 	n, _ := s2.DecodedLen(packed) // what is no length is found by who unpacks
 	return n
 }
 
 // unpack returns the framed items, in the buffer if it is large enough.
 func (d dense) unpack(buffer []byte) ([]byte, error) {
-	_, _, packed := d.head()
+	_, packed := d.head()
 	b, err := s2.Decode(buffer[:cap(buffer)], packed)
 	if err != nil {
 		return nil, internalError("items that were packed cannot be unpacked: %v", err)
@@ -121,20 +157,30 @@ func (d dense) unpack(buffer []byte) ([]byte, error) {
 	return b, nil
 }
 
-// items calls fn for each item, which is part of what was unpacked.
-func (d dense) items(media wire.Media, unpacked []byte, fn func(item []byte) error) error {
-	count, lengths, _ := d.head()
-	for range count {
-		n, size := binary.Uvarint(lengths)
-		lengths = lengths[size:]
-		framed, at := wire.ItemSize(media, int(n)), 0
-		if media == wire.Protobuf {
-			at = framed - int(n)
-		}
-		if err := fn(unpacked[at : at+int(n)]); err != nil {
-			return err
-		}
-		unpacked = unpacked[framed:]
+// items returns the items, one by one, of what was unpacked.
+func (d dense) items(media wire.Media, unpacked []byte) items {
+	lengths, _ := d.head()
+	return items{media, lengths, unpacked}
+}
+
+// items are framed items that have not been had.
+type items struct {
+	media   wire.Media
+	lengths []byte // encoded; of all items that are left, and more behind them
+	framed  []byte
+}
+
+// next returns the next item with its frame and without, nil if there is none.
+func (i *items) next() (framed, item []byte) {
+	if len(i.framed) == 0 {
+		return nil, nil
 	}
-	return nil
+	n, size := binary.Uvarint(i.lengths)
+	i.lengths = i.lengths[size:]
+	length := wire.ItemSize(i.media, int(n))
+	framed, i.framed = i.framed[:length:length], i.framed[length:]
+	if i.media == wire.Protobuf {
+		return framed, framed[length-int(n):]
+	}
+	return framed, framed[:n]
 }

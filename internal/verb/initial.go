@@ -96,5 +96,11 @@ func (w *watcher) sendPacked(form *form, span state.Span, buffer []byte) ([]byte
 	if buffer, err = packed.unpack(buffer); err != nil {
 		return buffer, err
 	}
-	return buffer, packed.items(form.media, buffer, func(item []byte) error { return w.addItem("ADDED", item) })
+	items := packed.items(form.media, buffer)
+	for _, item := items.next(); item != nil; _, item = items.next() {
+		if err := w.addItem("ADDED", item); err != nil {
+			return buffer, err
+		}
+	}
+	return buffer, nil
 }

@@ -221,7 +221,7 @@ func (g *gathering) add(span state.Span) error {
 
 // pack returns the compressed form of a span's items. The plain ones are kept only if that is wanted.
 func (g *gathering) pack(span state.Span) (wire.Packed, error) {
-	return span.Encoding(g.form.packed, func() ([]byte, error) {
+	return span.Encoding(g.form.packed, func(state.Former) ([]byte, error) {
 		if g.keep {
 			joined, err := span.Joined(g.form.id, g.form.encode, g.form.frame)
 			if err != nil {
@@ -229,9 +229,13 @@ func (g *gathering) pack(span state.Span) (wire.Packed, error) {
 			}
 			return wire.Pack(withoutComma(g.form.media, joined)), nil
 		}
+		packed, err := g.form.pack(span) // where something has changed it is made of what has not
+		if err != nil {
+			return nil, err
+		}
 		room := rooms.Get().(*room)
 		defer rooms.Put(room)
-		if err := room.join(g.form, span); err != nil {
+		if room.joined, err = packed.unpack(room.joined); err != nil {
 			return nil, err
 		}
 		return wire.Pack(withoutComma(g.form.media, room.joined)), nil
