@@ -80,7 +80,7 @@ func (s *Server) admission(life context.Context, p *parts, metrics *server.Metri
 		return err
 	}
 	metrics.Registry.MustRegister(chain.Collectors()...)
-	p.api.Admission = admission.WithAudit(chain)
+	p.api.Admission, p.api.Unconcerned = admission.WithAudit(chain), chain.Unconcerned
 	p.api.Governs = func(k *kind.Kind) bool { return chain.Governs(k.GroupResource()) }
 	return nil
 }

@@ -47,15 +47,23 @@ func immortal() []string {
 	return []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic}
 }
 
+// idle reports whether it would return at once.
+func (l *namespaceLifecycle) idle(a admission.Attributes) bool {
+	return !ofNamespace(a) && (a.GetNamespace() == "" || a.GetOperation() != admission.Create || isAccessReview(a))
+}
+
+// ofNamespace says whether it is a namespace that is written.
+func ofNamespace(a admission.Attributes) bool { return a.GetKind().GroupKind() == schema.GroupKind{Kind: "Namespace"} }
+
 // Admit implements admission.MutationInterface. It changes nothing; it is asked early.
 func (l *namespaceLifecycle) Admit(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
-	if a.GetKind().GroupKind() == (schema.GroupKind{Kind: "Namespace"}) {
+	if ofNamespace(a) {
 		if a.GetOperation() == admission.Delete && slices.Contains(immortal(), a.GetName()) {
 			return apierrors.NewForbidden(a.GetResource().GroupResource(), a.GetName(), errors.New("this namespace may not be deleted"))
 		}
 		return nil
 	}
-	if a.GetNamespace() == "" || a.GetOperation() != admission.Create || isAccessReview(a) {
+	if l.idle(a) {
 		return nil
 	}
 	if !l.ready() && !l.WaitForReady() {

@@ -145,7 +145,7 @@ func TestScopeHas(t *testing.T) {
 		{schema.GroupVersionResource{Version: "v1", Resource: "widgets"}, false},
 	} {
 		a := admission.NewAttributesRecord(nil, nil, schema.GroupVersionKind{}, "", "", test.gvr, "status", admission.Update, nil, false, nil)
-		if s.has(a) != test.want {
+		if s.has(a.GetResource().GroupResource()) != test.want {
 			t.Errorf("%v: %v", test.gvr, !test.want)
 		}
 	}

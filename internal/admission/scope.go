@@ -4,25 +4,13 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apiserver/pkg/admission"
 )
 
 // scope has the resources that a plugin looks at; nil for all. Each of the plugins that have one begins by returning when it is
 // asked about another resource, so not asking it changes nothing (a test asks them).
 type scope []schema.GroupResource
 
-func (s scope) has(a admission.Attributes) bool {
-	if s == nil {
-		return true
-	}
-	r := a.GetResource()
-	for i := range s {
-		if s[i].Resource == r.Resource && s[i].Group == r.Group {
-			return true
-		}
-	}
-	return false
-}
+func (s scope) has(resource schema.GroupResource) bool { return s == nil || slices.Contains(s, resource) }
 
 func core(resources ...string) scope { return inGroup("", resources...) }
 

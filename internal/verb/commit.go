@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -22,6 +23,8 @@ type current struct {
 	revision int64 // 0: there is nothing
 	// fresh says that the store itself said so during this request. What the state has may be behind.
 	fresh bool
+	// decoded, when set, is what value says, for one step to have.
+	decoded runtime.Object
 }
 
 // current returns what the state has under a key: good enough to start from, because the write is conditional.
@@ -43,8 +46,11 @@ func (a *API) reload(ctx context.Context, key string) (current, error) {
 
 // object decodes it, into an empty object when there is nothing.
 func (cur current) object(k *kind.Kind) (runtime.Object, error) {
-	if cur.revision == 0 {
+	switch {
+	case cur.revision == 0:
 		return k.New(), nil
+	case cur.decoded != nil:
+		return cur.decoded, nil
 	}
 	obj, err := k.Decode(cur.value, cur.revision)
 	if err != nil {
@@ -61,6 +67,8 @@ type decision struct {
 	action action
 	// obj is the object to put, or to return when there is nothing to do.
 	obj runtime.Object
+	// removed may be set when the key is to be removed: to the existing object, if that is still as it was.
+	removed runtime.Object
 	// finish, when set, is told whether the object was put.
 	finish kind.Finish
 }
@@ -78,13 +86,19 @@ type outcome struct {
 	action action
 	// obj is the object that was put, with its new resourceVersion, or that was removed, with the revision of the removal.
 	obj runtime.Object
+	// stored is what was put, unless that was a dry run; it has obj.
+	stored current
 }
 
 // commit runs step on what is stored under key until its decision could be carried out on just that, and returns what came of
 // it. An error of step counts only if it was made on what the store itself has; until then the error may come from looking
 // at something outdated. With dryRun nothing is written.
 func (a *API) commit(ctx context.Context, k *kind.Kind, key string, dryRun bool, step step) (outcome, error) {
-	cur := a.current(key)
+	return a.commitFrom(ctx, k, key, dryRun, a.current(key), step)
+}
+
+// commitFrom is commit for a caller who knows what is stored.
+func (a *API) commitFrom(ctx context.Context, k *kind.Kind, key string, dryRun bool, cur current, step step) (outcome, error) {
 	var turn *turn
 	defer func() { turn.end() }()
 	for {
@@ -146,7 +160,7 @@ func (a *API) attempt(ctx context.Context, k *kind.Kind, key string, dryRun bool
 		settle(ctx, d.finish, conflict != nil, err)
 		return result, conflict, err
 	case remove:
-		return a.remove(ctx, k, key, dryRun, cur)
+		return a.remove(ctx, k, key, dryRun, cur, d.removed)
 	}
 	// To leave things as they are is right only if this is how they are.
 	if err := a.unwrittenConflict(ctx, key, cur); err != nil {
@@ -178,7 +192,8 @@ func (a *API) put(ctx context.Context, k *kind.Kind, key string, dryRun bool, cu
 		a.inForce(ctx, k, revision)
 	}
 	stored, err := k.Reread(obj, value, revision)
-	return outcome{action: put, obj: withoutZeroRevision(stored, revision)}, nil, err
+	stored = withoutZeroRevision(stored, revision)
+	return outcome{action: put, obj: stored, stored: current{value: value, revision: revision, fresh: true, decoded: stored}}, nil, err
 }
 
 // inForceTime bounds how long the answer to a write waits for the state.
@@ -229,7 +244,8 @@ func (a *API) putOptions(k *kind.Kind) store.PutOptions {
 	return store.PutOptions{TTLSeconds: int64(a.EventTTL.Seconds())}
 }
 
-func (a *API) remove(ctx context.Context, k *kind.Kind, key string, dryRun bool, cur current) (outcome, *store.Conflict, error) {
+// remove deletes what is stored. obj, unless nil, is what it says.
+func (a *API) remove(ctx context.Context, k *kind.Kind, key string, dryRun bool, cur current, obj runtime.Object) (outcome, *store.Conflict, error) {
 	revision := cur.revision
 	if dryRun {
 		if err := a.unwrittenConflict(ctx, key, cur); err != nil {
@@ -241,6 +257,12 @@ func (a *API) remove(ctx context.Context, k *kind.Kind, key string, dryRun bool,
 			return asConflict(err)
 		}
 		a.inForce(ctx, k, revision)
+	}
+	if obj != nil {
+		if accessor, err := meta.Accessor(obj); err == nil {
+			accessor.SetResourceVersion(strconv.FormatInt(revision, 10))
+			return outcome{action: remove, obj: obj}, nil, nil
+		}
 	}
 	obj, err := k.Decode(cur.value, revision)
 	return outcome{action: remove, obj: obj}, nil, err

@@ -100,7 +100,7 @@ type deletion struct {
 	call    *Call
 	name    string
 	options *metav1.DeleteOptions
-	// admit asks admission; nil when there is none.
+	// admit asks admission; nil when there is none, or it has nothing to do with it.
 	admit rest.ValidateObjectFunc
 	// removing is set for the second round, when the object has been marked with no time left.
 	removing bool
@@ -115,12 +115,11 @@ func (a *API) deleteObject(ctx context.Context, c *Call, name string, options *m
 	key := c.Resource.Key(a.Root, c.Info.Namespace, name)
 	dryRun := isDryRun(options.DryRun)
 	d := &deletion{call: c, name: name, options: options}
-	if a.Admission != nil {
-		attributes := c.attributes(ctx, nil, nil, name, admission.Delete, options, dryRun)
+	if attributes := c.attributes(ctx, nil, nil, name, admission.Delete, options, dryRun); a.concerned(attributes) {
 		d.admit = rest.AdmissionToValidateObjectDeleteFunc(a.Admission, attributes, c.objectInterfaces())
 	}
-	for {
-		result, err := a.commit(ctx, c.Resource.Kind, key, dryRun, func(existing runtime.Object, revision int64) (decision, error) {
+	for cur := a.current(key); ; {
+		result, err := a.commitFrom(ctx, c.Resource.Kind, key, dryRun, cur, func(existing runtime.Object, revision int64) (decision, error) {
 			if revision == 0 {
 				return decision{}, apierrors.NewNotFound(c.Resource.GroupResource(), name)
 			}
@@ -139,7 +138,7 @@ func (a *API) deleteObject(ctx context.Context, c *Call, name string, options *m
 		case dryRun:
 			return result.obj, true, nil
 		}
-		obj = result.obj // marked with no time left; now remove it
+		obj, cur = result.obj, result.stored // marked with no time left; now remove it
 		d.removing = true
 		d.afterMark(obj)
 	}
@@ -168,7 +167,7 @@ func (d *deletion) decide(ctx context.Context, existing runtime.Object) (decisio
 		if err := checkPreconditions(d.options.Preconditions, d.call, "", existing); err != nil {
 			return decision{}, err
 		}
-		return decision{action: remove}, d.validate(ctx, existing)
+		return decision{action: remove, removed: existing}, d.validate(ctx, existing)
 	case d.call.Resource.Terminate != nil:
 		if d, done, err := d.terminate(ctx, existing, accessor); done || err != nil {
 			return d, err
@@ -239,7 +238,8 @@ func (c *Call) checkTermination(preconditions *metav1.Preconditions, accessor me
 // mark sets the finalizers that the options ask for, and decides whether the object has to stay for a while.
 func (d *deletion) mark(ctx context.Context, existing runtime.Object, accessor metav1.Object, options *metav1.DeleteOptions, graceful bool) (decision, error) {
 	finalizers := d.finalizers(ctx, accessor)
-	if !sameSet(finalizers, accessor.GetFinalizers()) {
+	untouched := sameSet(finalizers, accessor.GetFinalizers())
+	if !untouched {
 		accessor.SetFinalizers(finalizers)
 	}
 	switch {
@@ -249,6 +249,10 @@ func (d *deletion) mark(ctx context.Context, existing runtime.Object, accessor m
 	case len(finalizers) > 0:
 		markDeleting(accessor)
 		return decision{action: put, obj: existing}, nil
+	}
+	grace := accessor.GetDeletionGracePeriodSeconds() // one below zero has been changed (rest.BeforeDelete)
+	if untouched && (grace == nil || *grace == 0) {
+		return decision{action: remove, removed: existing}, nil
 	}
 	return decision{action: remove}, nil
 }

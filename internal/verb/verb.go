@@ -31,7 +31,7 @@ import (
 	"github.com/kayak-k8s/kayak/internal/wire"
 )
 
-// API is what verbs need. All fields but Admission, Governs, Fields and Turns are required. It is safe for concurrent use once it is filled in.
+// API is what verbs need. All fields but Admission, Unconcerned, Governs, Fields and Turns are required. It is safe for concurrent use once it is filled in.
 type API struct {
 	State *state.State
 	Store store.Store
@@ -39,6 +39,8 @@ type API struct {
 	Root string
 	// Admission may change and refuse writes; nil admits everything.
 	Admission admission.Interface
+	// Unconcerned, when set, reports whether Admission has nothing to do with a write, and counts that as admitted.
+	Unconcerned func(admission.Attributes) bool
 	// Governs says that admission goes by objects of a kind besides those that are marked so (kind.Kind.Governs).
 	Governs func(*kind.Kind) bool
 	// Fields keeps metadata.managedFields and merges what is applied; nil leaves managed fields as they are sent, and refuses
@@ -174,6 +176,11 @@ func (c *Call) attributes(ctx context.Context, obj, old runtime.Object, name str
 	user, _ := genericrequest.UserFrom(ctx)
 	return admission.NewAttributesRecord(obj, old, c.face().GVK(), genericrequest.NamespaceValue(ctx), name, c.Resource.GVR(),
 		c.subresource(), op, options, dryRun, user)
+}
+
+// concerned reports whether admission has to be asked about a write.
+func (a *API) concerned(attributes admission.Attributes) bool {
+	return a.Admission != nil && (a.Unconcerned == nil || !a.Unconcerned(attributes))
 }
 
 // mutate lets admission change obj.
