@@ -53,7 +53,9 @@ func (l *namespaceLifecycle) idle(a admission.Attributes) bool {
 }
 
 // ofNamespace says whether it is a namespace that is written.
-func ofNamespace(a admission.Attributes) bool { return a.GetKind().GroupKind() == schema.GroupKind{Kind: "Namespace"} }
+func ofNamespace(a admission.Attributes) bool {
+	return a.GetKind().GroupKind() == schema.GroupKind{Kind: "Namespace"}
+}
 
 // Admit implements admission.MutationInterface. It changes nothing; it is asked early.
 func (l *namespaceLifecycle) Admit(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {

@@ -10,7 +10,9 @@ import (
 // asked about another resource, so not asking it changes nothing (a test asks them).
 type scope []schema.GroupResource
 
-func (s scope) has(resource schema.GroupResource) bool { return s == nil || slices.Contains(s, resource) }
+func (s scope) has(resource schema.GroupResource) bool {
+	return s == nil || slices.Contains(s, resource)
+}
 
 func core(resources ...string) scope { return inGroup("", resources...) }
 

@@ -132,6 +132,9 @@ type Custom struct {
 	Types func() (managedfields.TypeConverter, error)
 	// Keep returns what is kept of the kind under a name, or makes it. It goes when the kind is not used for long.
 	Keep func(name string, make func() (any, error)) (any, error)
+	// Lighten takes out of an object what is costly to validate and certainly valid. The function that it returns puts it back; nil:
+	// there is nothing of that sort.
+	Lighten func(obj runtime.Object) (restore func())
 }
 
 // completion is what is worked out of a kind when it first becomes part of a table. Copies share it.

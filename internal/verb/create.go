@@ -153,10 +153,33 @@ func (c *Call) prepareCreate(ctx context.Context, obj runtime.Object, validate r
 			return nil, err
 		}
 	}
-	if err = rest.BeforeCreate(c.creating(), ctx, obj); err == nil && validate != nil {
+	err = c.lightly(func() error { return rest.BeforeCreate(c.creating(), ctx, obj) }, obj)
+	if err == nil && validate != nil {
 		err = validate(ctx, obj) // which only looks: webhooks and policies get what is converted for them
 	}
 	return undone(ctx, finish, err)
+}
+
+// lightly prepares and validates objects, at first without what is known to be valid. If something is wrong, that is found, and worded,
+// with all there is.
+func (c *Call) lightly(before func() error, objects ...runtime.Object) error {
+	if c.Resource.Custom == nil {
+		return before()
+	}
+	var taken []func()
+	for _, obj := range objects {
+		if restore := c.Resource.Custom.Lighten(obj); restore != nil {
+			taken = append(taken, restore)
+		}
+	}
+	err := before()
+	for _, restore := range taken {
+		restore()
+	}
+	if err == nil || len(taken) == 0 {
+		return err
+	}
+	return before()
 }
 
 // alreadyExists words the error of a create whose name is taken.

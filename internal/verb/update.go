@@ -260,7 +260,8 @@ func (a *API) prepareUpdate(ctx context.Context, c *Call, strategy rest.RESTUpda
 			return nil, err
 		}
 	}
-	if err = rest.BeforeUpdate(c.updating(strategy), ctx, obj, existing); err == nil {
+	err = c.lightly(func() error { return rest.BeforeUpdate(c.updating(strategy), ctx, obj, existing) }, obj, existing)
+	if err == nil {
 		if a.Fields != nil {
 			a.Fields.KeepTimes(obj, existing)
 		}

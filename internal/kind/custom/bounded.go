@@ -28,10 +28,11 @@ func bounded(errs field.ErrorList) field.ErrorList {
 	return append(errs[:maxErrors:maxErrors], field.Invalid(nil, nil, message))
 }
 
-// boundedValidator is upstream's validator for a schema, asked for nothing that it would take too long for.
+// boundedValidator is upstream's validator for a schema, asked for nothing that it would take too long for, nor for what is certain.
 type boundedValidator struct {
 	validation.SchemaValidator
-	schema *spec.Schema
+	schema  *spec.Schema
+	certain *certain
 }
 
 func newValidator(properties *apiextensions.JSONSchemaProps) (validation.SchemaValidator, error) {
@@ -39,12 +40,15 @@ func newValidator(properties *apiextensions.JSONSchemaProps) (validation.SchemaV
 	if err != nil {
 		return nil, err
 	}
-	return boundedValidator{upstream, schema}, nil
+	return boundedValidator{upstream, schema, newCertain(schema)}, nil
 }
 
 // Validate implements validation.SchemaValidator.
 func (v boundedValidator) Validate(value any, options ...validation.ValidationOption) *validate.Result {
-	if nodes(value, 0) < maxErrors {
+	switch {
+	case v.certain.valid(value):
+		return new(validate.Result)
+	case nodes(value, 0) < maxErrors:
 		return v.SchemaValidator.Validate(value, options...)
 	}
 	result, _ := v.look(value)
@@ -53,7 +57,10 @@ func (v boundedValidator) Validate(value any, options ...validation.ValidationOp
 
 // ValidateUpdate implements validation.SchemaValidator. Of what is wrong in a thousand places nothing may stay as it was.
 func (v boundedValidator) ValidateUpdate(value, old any, options ...validation.ValidationOption) *validate.Result {
-	if nodes(value, 0) < maxErrors {
+	switch {
+	case v.certain.valid(value):
+		return new(validate.Result)
+	case nodes(value, 0) < maxErrors:
 		return v.SchemaValidator.ValidateUpdate(value, old, options...)
 	}
 	if result, all := v.look(value); result.IsValid() || !all {

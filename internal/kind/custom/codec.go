@@ -189,6 +189,9 @@ func (d bodyDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, into
 		strictErrs = strictErr.Errors()
 	}
 	if u, ok := obj.(*unstructured.Unstructured); ok {
+		if len(strictErrs) == 0 && schemas.settled(u, d.form.gvk, false) {
+			return obj, gvk, nil
+		}
 		unknown, err := schemas.coerce(u, coercion{paths: d.strict})
 		if err != nil {
 			return nil, gvk, err
@@ -225,6 +228,9 @@ func (f *form) accept(obj runtime.Object) bool {
 	s, err := f.compiler.schemas()
 	if err != nil {
 		return false
+	}
+	if s.settled(u, f.gvk, false) {
+		return true
 	}
 	if unknown, err := s.coerce(u, coercion{paths: true}); err != nil || len(unknown) > 0 {
 		return false
@@ -334,6 +340,9 @@ func (s *schemas) load(data []byte) (*unstructured.Unstructured, error) {
 
 // settle does to an object what is done to one that was read.
 func (s *schemas) settle(u *unstructured.Unstructured) error {
+	if s.settled(u, u.GroupVersionKind(), true) {
+		return nil
+	}
 	if _, err := s.coerce(u, coercion{lenient: true}); err != nil {
 		return err
 	}

@@ -49,6 +49,7 @@ type schemas struct {
 	groupKind       schema.GroupKind
 	preserveUnknown bool
 	structural      map[string]*structuralschema.Structural
+	shapes          map[string]*shape
 	// convertor may change what it converts, safeConvertor does not.
 	convertor, safeConvertor runtime.ObjectConvertor
 }
@@ -158,6 +159,7 @@ func (c *compiler) compileSchemas(crd *apiextensionsv1.CustomResourceDefinition)
 		groupKind:       schema.GroupKind{Group: crd.Spec.Group, Kind: crd.Status.AcceptedNames.Kind},
 		preserveUnknown: crd.Spec.PreserveUnknownFields,
 		structural:      map[string]*structuralschema.Structural{},
+		shapes:          map[string]*shape{},
 	}
 	for _, v := range crd.Spec.Versions {
 		internal, err := internalSchema(crd, v.Name)
@@ -176,6 +178,7 @@ func (c *compiler) compileSchemas(crd *apiextensionsv1.CustomResourceDefinition)
 			if err := defaulting.PruneDefaults(structural); err != nil {
 				return nil, errSchema
 			}
+			s.shapes[v.Name] = newRootShape(structural)
 		}
 		s.structural[v.Name] = structural
 	}

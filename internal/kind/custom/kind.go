@@ -54,7 +54,7 @@ func (d *definition) newKind(v *headVersion) *kind.Kind {
 		BeginCreate:  d.beginCreate,
 		Subresources: map[string]*kind.Subresource{},
 		Custom: &kind.Custom{
-			Edition: d.edition, Done: d.done, Types: d.compiled.types,
+			Edition: d.edition, Done: d.done, Types: d.compiled.types, Lighten: lighten,
 			Keep: func(name string, make func() (any, error)) (any, error) {
 				return d.compiled.keep(v.Name+"/"+name, make)
 			},

@@ -1,7 +1,6 @@
 package custom
 
 import (
-	"maps"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -141,9 +140,9 @@ func areSets(value any) bool {
 	return true
 }
 
-// withoutManagedFields is an object without its managed fields, to be looked at only, where these are certainly valid; nil where they
-// may not be. Upstream reads metadata into its Go type to validate it, and of that managed fields are most.
-func withoutManagedFields(obj runtime.Object) runtime.Object {
+// lighten takes an object's managed fields out of it, where these are certainly valid. Upstream reads metadata into its Go type to validate
+// it, more than once, and of that managed fields are most.
+func lighten(obj runtime.Object) (restore func()) {
 	u, ok := obj.(*unstructured.Unstructured)
 	if !ok {
 		return nil
@@ -152,14 +151,16 @@ func withoutManagedFields(obj runtime.Object) runtime.Object {
 	if !ok || !settledMetadata(metadata) {
 		return nil
 	}
-	if entries, ok := metadata["managedFields"]; !ok || !each(entries, validManagedFields) {
+	entries, ok := metadata["managedFields"]
+	if !ok || !each(entries, validManagedFields) {
 		return nil
 	}
-	lean := &unstructured.Unstructured{Object: maps.Clone(u.Object)}
-	metadata = maps.Clone(metadata)
 	delete(metadata, "managedFields")
-	lean.Object["metadata"] = metadata
-	return lean
+	return func() {
+		if metadata, ok := u.Object["metadata"].(map[string]any); ok {
+			metadata["managedFields"] = entries
+		}
+	}
 }
 
 // validManagedFields reports whether there is nothing in a settled entry that upstream's ValidateManagedFields could refuse.

@@ -49,9 +49,6 @@ func (s *strategy) Validate(ctx context.Context, obj runtime.Object) field.Error
 	if err != nil {
 		return field.ErrorList{field.InternalError(nil, err)}
 	}
-	if lean := withoutManagedFields(obj); lean != nil && len(c.strategy.Validate(ctx, lean)) == 0 {
-		return nil
-	}
 	return bounded(c.strategy.Validate(ctx, obj))
 }
 
@@ -73,10 +70,6 @@ func (s *strategy) ValidateUpdate(ctx context.Context, obj, old runtime.Object) 
 	c, err := s.form.compiled()
 	if err != nil {
 		return field.ErrorList{field.InternalError(nil, err)}
-	}
-	lean, leanOld := withoutManagedFields(obj), withoutManagedFields(old)
-	if lean != nil && leanOld != nil && len(c.strategy.ValidateUpdate(ctx, lean, leanOld)) == 0 {
-		return nil
 	}
 	return bounded(c.strategy.ValidateUpdate(ctx, obj, old))
 }
