@@ -1,7 +1,6 @@
 package kind
 
 import (
-	"bytes"
 	"fmt"
 	"net/http"
 	"slices"
@@ -95,11 +94,32 @@ func (k *Kind) Encode(obj runtime.Object) ([]byte, error) {
 	}
 	accessor.SetResourceVersion("")
 	accessor.SetSelfLink("")
-	var buffer bytes.Buffer
-	if err := k.Codec.Stored.Encode(obj, &buffer); err != nil {
-		return nil, err
+	var v value
+	if encoder, ok := k.Codec.Stored.(runtime.EncoderWithAllocator); ok {
+		err = encoder.EncodeWithAllocator(obj, &v, &v)
+	} else {
+		err = k.Codec.Stored.Encode(obj, &v)
 	}
-	return buffer.Bytes(), nil
+	return v.written, err
+}
+
+// value takes what is encoded for the store. What an encoder makes in memory that it has asked for is not copied.
+type value struct{ allocated, written []byte }
+
+// Allocate implements runtime.MemoryAllocator.
+func (v *value) Allocate(n uint64) []byte {
+	v.allocated = make([]byte, n)
+	return v.allocated
+}
+
+// Write implements io.Writer.
+func (v *value) Write(p []byte) (int, error) {
+	if v.written == nil && len(p) > 0 && len(v.allocated) >= len(p) && &p[0] == &v.allocated[0] {
+		v.written = p[:len(p):len(p)]
+	} else {
+		v.written = append(v.written, p...)
+	}
+	return len(p), nil
 }
 
 // Convert returns obj, of the hub version, in the resource's version. It may share memory with obj.

@@ -27,26 +27,33 @@ const largestKept = 64 << 10
 
 // Marshal is json.Marshal.
 func Marshal(of any) ([]byte, error) {
-	buffer := buffers.Get().(*[]byte)
-	b, ok := appendTop((*buffer)[:0], of)
 	var document []byte
-	if ok {
+	err := With(of, func(b []byte) error {
 		document = bytes.Clone(b)
+		return nil
+	})
+	return document, err
+}
+
+// With hands the document of a value to use, which may append to it and must not keep it.
+func With(of any, use func(document []byte) error) error {
+	buffer := buffers.Get().(*[]byte)
+	b, err := Append((*buffer)[:0], of)
+	if err == nil {
+		err = use(b)
 	}
 	if cap(b) <= largestKept {
 		*buffer = b
 		buffers.Put(buffer)
 	}
-	if !ok {
-		return json.Marshal(of)
-	}
-	return document, nil
+	return err
 }
 
-// Append is Marshal behind what is in b.
+// Append appends the document of a value to b.
 func Append(b []byte, of any) ([]byte, error) {
-	if longer, ok := appendTop(b, of); ok {
-		return longer, nil
+	appended, ok := appendTop(b, of)
+	if ok {
+		return appended, nil
 	}
 	document, err := json.Marshal(of)
 	return append(b, document...), err

@@ -113,8 +113,10 @@ func (w *response) AddWarning(agent, text string) {
 
 func (w *response) addHeader(warning headerWarning) {
 	text := warning.text
-	if runes := []rune(text); w.cut && len(runes) > maxWarning {
-		text = string(runes[:maxWarning])
+	if w.cut {
+		if runes := []rune(text); len(runes) > maxWarning {
+			text = string(runes[:maxWarning])
+		}
 	}
 	header, err := utilnet.NewWarningHeader(299, warning.agent, text)
 	if err != nil {

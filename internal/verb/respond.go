@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -49,6 +50,9 @@ func boundWrites(ctx context.Context, w http.ResponseWriter) (undo func()) {
 
 // respond answers with an object, or a list, of the hub version, or with a Status, in the shape that the client wants.
 func (a *API) respond(ctx context.Context, c *Call, out wire.Output, code int, obj runtime.Object) error {
+	if _, status := obj.(*metav1.Status); !status && out.Shape == wire.Whole && out.Media == wire.JSON && !meta.IsListType(obj) {
+		return a.respondJSON(ctx, c, out, code, obj)
+	}
 	body, err := a.body(ctx, c, out, obj)
 	if err != nil {
 		return err
@@ -56,6 +60,25 @@ func (a *API) respond(ctx context.Context, c *Call, out wire.Output, code int, o
 	a.auditResponse(ctx, c, out, obj)
 	return send(ctx, c, out, code, body)
 }
+
+// respondJSON answers with a whole object, by way of a buffer that is used again: what is sent is not kept.
+func (a *API) respondJSON(ctx context.Context, c *Call, out wire.Output, code int, obj runtime.Object) error {
+	buffer := bodies.Get().(*[]byte)
+	body, err := wire.AppendObject((*buffer)[:0], c.face().Frame(), func(b []byte) ([]byte, error) { return c.face().AppendItem(b, obj, false) })
+	if err != nil {
+		return err
+	}
+	a.auditResponse(ctx, c, out, obj)
+	err = send(ctx, c, out, code, body)
+	if cap(body) <= buffered {
+		*buffer = body
+		bodies.Put(buffer)
+	}
+	return err
+}
+
+// bodies are the buffers of answers.
+var bodies = sync.Pool{New: func() any { return new([]byte) }}
 
 func (a *API) body(ctx context.Context, c *Call, out wire.Output, obj runtime.Object) ([]byte, error) {
 	if status, ok := obj.(*metav1.Status); ok {

@@ -24,6 +24,26 @@ func Object(media Media, gvk schema.GroupVersionKind, item []byte) ([]byte, erro
 	return append(appendJSONObject(make([]byte, 0, len(item)+96), gvk, item), '\n'), nil
 }
 
+// AppendObject is Object for JSON, with an item that is appended to the document.
+func AppendObject(b []byte, gvk schema.GroupVersionKind, item func([]byte) ([]byte, error)) ([]byte, error) {
+	begins := len(b)
+	if !gvk.Empty() {
+		b = appendTypeMeta(b, gvk)
+		begins = len(b)
+	}
+	b, err := item(b)
+	switch {
+	case err != nil:
+		return nil, err
+	case gvk.Empty():
+	case len(b) > begins+len("{}"):
+		b[begins] = ',' // where the item begins
+	default:
+		b = append(b[:begins], '}')
+	}
+	return append(b, '\n'), nil
+}
+
 // appendJSONObject puts kind and apiVersion in front of the members of an item.
 func appendJSONObject(b []byte, gvk schema.GroupVersionKind, item []byte) []byte {
 	if gvk.Empty() {

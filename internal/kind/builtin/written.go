@@ -17,7 +17,7 @@ import (
 
 // written is what reading an object gives that has just been stored as protobuf in a version: the object itself, with the version's defaults,
 // if there is nothing in it that protobuf gives back otherwise. What that may be is found by looking at it (through), at a
-// fraction of the cost of decoding it.
+// fraction of the cost of decoding it. Empty lists and maps, which come back as none, are made none by looking.
 func written(codec *kind.Codec, storage runtime.GroupVersioner) func(obj runtime.Object) runtime.Object {
 	convertor, looks := codec.Sharing(), &looks{}
 	return func(obj runtime.Object) runtime.Object {
@@ -44,7 +44,8 @@ func written(codec *kind.Codec, storage runtime.GroupVersioner) func(obj runtime
 	}
 }
 
-// look tells whether there is nothing in a value of a Go type but what protobuf gives back as it is. nil: there never is.
+// look tells whether there is nothing in a value of a Go type but what protobuf gives back as it is, or what it has made so. nil: there
+// never is anything else.
 type look func(at unsafe.Pointer) bool
 
 // looks makes the looks of types, once each.
@@ -53,6 +54,9 @@ type looks struct {
 
 	mu   sync.Mutex // guards the following
 	made map[reflect.Type]*making
+	// copies are those for values of maps, which are looked at in a copy, so that nothing can be made of them.
+	copies map[reflect.Type]*making
+	inCopy bool
 }
 
 // making is a look that may still be being made, because its type contains itself.
@@ -67,7 +71,7 @@ func (l *looks) through(t reflect.Type, at unsafe.Pointer) bool {
 	if !ok {
 		l.mu.Lock()
 		if l.made == nil {
-			l.made = map[reflect.Type]*making{}
+			l.made, l.copies = map[reflect.Type]*making{}, map[reflect.Type]*making{}
 		}
 		ready, _ = l.ready.LoadOrStore(t, l.of(t))
 		l.mu.Unlock()
@@ -77,11 +81,15 @@ func (l *looks) through(t reflect.Type, at unsafe.Pointer) bool {
 }
 
 func (l *looks) of(t reflect.Type) look {
-	known, ok := l.made[t]
+	made := l.made
+	if l.inCopy {
+		made = l.copies
+	}
+	known, ok := made[t]
 	switch {
 	case !ok:
 		known = &making{}
-		l.made[t] = known
+		made[t] = known
 		known.look = l.make(t)
 		known.done = true
 	case !known.done:
@@ -128,17 +136,21 @@ func (l *looks) pointer(t reflect.Type) look {
 	}
 }
 
-// slice: one that is empty comes back as none. So do elements.
+// slice: one that is empty comes back as none, unless it is of bytes.
 func (l *looks) slice(t reflect.Type) look {
 	type slice struct {
 		first    unsafe.Pointer
 		len, cap int
 	}
 	element, size := l.element(t.Elem()), t.Elem().Size()
+	fixed := l.inCopy || t.Elem().Kind() == reflect.Uint8
 	return func(at unsafe.Pointer) bool {
 		s := (*slice)(at)
 		if s.first != nil && s.len == 0 {
-			return false
+			if fixed {
+				return false
+			}
+			*s = slice{}
 		}
 		for i := 0; element != nil && i < s.len; i++ {
 			if !element(unsafe.Add(s.first, uintptr(i)*size)) {
@@ -160,14 +172,20 @@ func (l *looks) element(t reflect.Type) look {
 }
 
 func (l *looks) maps(t reflect.Type) look {
+	fixed := l.inCopy
+	l.inCopy = true
 	element := l.element(t.Elem())
+	l.inCopy = fixed
 	return func(at unsafe.Pointer) bool {
 		if *(*unsafe.Pointer)(at) == nil {
 			return true
 		}
 		m := reflect.NewAt(t, at).Elem()
 		if m.Len() == 0 {
-			return false
+			if !fixed {
+				m.SetZero()
+			}
+			return !fixed
 		}
 		if element == nil {
 			return true

@@ -93,8 +93,10 @@ func TestWrittenGivesUp(t *testing.T) {
 		quick bool
 	}{
 		"usual":          {pod(func(*core.Pod) {}), true},
-		"empty labels":   {pod(func(p *core.Pod) { p.Labels = map[string]string{} }), false},
-		"empty list":     {pod(func(p *core.Pod) { p.Spec.Containers[0].Args = []string{} }), false},
+		"empty labels":   {pod(func(p *core.Pod) { p.Labels = map[string]string{} }), true},
+		"empty list":     {pod(func(p *core.Pod) { p.Spec.Containers[0].Args = []string{} }), true},
+		"empty secrets":  {pod(func(p *core.Pod) { p.Spec.ImagePullSecrets = []core.LocalObjectReference{} }), true},
+		"no quantities":  {pod(func(p *core.Pod) { p.Spec.Containers[0].Resources.Limits = core.ResourceList{} }), true},
 		"secret":         {&core.Secret{Data: map[string][]byte{"a": []byte("b")}}, true},
 		"secret of null": {&core.Secret{Data: map[string][]byte{"a": nil}}, false},
 	} {

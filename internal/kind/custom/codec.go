@@ -259,11 +259,10 @@ func (e storedEncoder) Encode(obj runtime.Object, w io.Writer) error {
 			return err
 		}
 	}
-	text, err := quickjson.Marshal(u.Object)
-	if err == nil {
-		_, err = w.Write(append(text, '\n'))
-	}
-	return err
+	return quickjson.With(u.Object, func(text []byte) error {
+		_, err := w.Write(append(text, '\n'))
+		return err
+	})
 }
 
 // written is what storedDecoder would read after storedEncoder has written an object, if that is in the form's version and is made
