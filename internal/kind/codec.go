@@ -64,12 +64,24 @@ func (k *Kind) Decode(value []byte, revision int64) (runtime.Object, error) {
 
 // Reread is Decode for the value that Encode has just made of obj, which must not be used afterwards.
 func (k *Kind) Reread(obj runtime.Object, value []byte, revision int64) (runtime.Object, error) {
-	if k.Codec.Written != nil {
-		if written := k.Codec.Written(obj); written != nil {
-			return k.read(written, revision)
-		}
+	written, err := k.Written(obj, revision)
+	if written == nil && err == nil {
+		return k.Decode(value, revision)
 	}
-	return k.Decode(value, revision)
+	return written, err
+}
+
+// Written is Reread where the object need not be read for it: otherwise it returns nil. What obj shares with the result must not be
+// changed; it may be encoded again.
+func (k *Kind) Written(obj runtime.Object, revision int64) (runtime.Object, error) {
+	if k.Codec.Written == nil {
+		return nil, nil
+	}
+	written := k.Codec.Written(obj)
+	if written == nil {
+		return nil, nil
+	}
+	return k.read(written, revision)
 }
 
 // read completes an object that has been read.

@@ -33,6 +33,7 @@ func (s *State) arrivals(events []store.Event) (arrived []arrival, families *fam
 		arrived[i].Event = e
 		if !e.Deleted() {
 			arrived[i].record = s.newRecord(*families, store.KV(e))
+			s.keepPromise(arrived[i].record, e.Value)
 			s.packer.add(arrived[i].record)
 		}
 	}
@@ -147,6 +148,7 @@ func (s *State) restart(root *node, revision int64) {
 		fs[prefix] = newFamily(f.Family)
 	}
 	s.families.Store(&fs)
+	s.promises.clear()
 	s.publish(revision)
 }
 

@@ -20,6 +20,8 @@ type Filter struct {
 	// Field, when set, and Value select by a header field. When the family indexes the field, events with other values cost
 	// the cursor nothing.
 	Field, Value string
+	// Encoding names the encoding that the caller asks records for, if there is one that is worth being promised; see Promise.
+	Encoding string
 }
 
 func (f Filter) match(e *Event) bool {
@@ -82,6 +84,7 @@ func (s *State) Watch(filter Filter, after int64) (*Cursor, error) {
 		c.end = family.log.next.Load()
 		c.start = c.topic.log.next.Load()
 	}
+	family.want(filter.Encoding, 1)
 	return c, nil
 }
 
@@ -92,11 +95,15 @@ func (c *Cursor) Close() {
 	}
 	c.closed = true
 	c.buffer = nil
-	if c.topic == nil {
+	if c.topic == nil && c.filter.Encoding == "" {
 		return
 	}
 	c.state.mu.Lock()
 	defer c.state.mu.Unlock()
+	c.family.want(c.filter.Encoding, -1)
+	if c.topic == nil {
+		return
+	}
 	c.topic.users--
 	topics, name := c.family.topics(c.filter)
 	if c.topic.users == 0 && topics[name] == c.topic {

@@ -3,6 +3,7 @@ package state
 import (
 	"slices"
 	"strings"
+	"sync/atomic"
 )
 
 // Family describes the objects of one kind: all keys under one prefix. Families do not overlap.
@@ -30,6 +31,9 @@ type family struct {
 	byPrefix map[string]*topic
 	// byField has, for every field in Index, the topics by value.
 	byField []map[string]*topic
+	// wants counts those who watch by the encoding that they ask for; wanted lists the keys of wants, for looking without State.mu.
+	wants  map[string]int
+	wanted atomic.Pointer[[]string]
 }
 
 // topic is the log of the events that match one filter, for the cursors that wait for nothing else.

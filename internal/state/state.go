@@ -112,6 +112,7 @@ type State struct {
 	facts     atomic.Uint64 // counts when records that are in trees may have got other headers
 	waiters   waiters
 	questions questions
+	promises  promises
 	packer    *packer
 	always    chan struct{} // closed
 

@@ -71,6 +71,8 @@ type decision struct {
 	removed runtime.Object
 	// finish, when set, is told whether the object was put.
 	finish kind.Finish
+	// call is the request that is answered with the object that is put; nil if it is not.
+	call *Call
 }
 
 type action int
@@ -156,7 +158,7 @@ func (a *API) attempt(ctx context.Context, k *kind.Kind, key string, dryRun bool
 	}
 	switch d.action {
 	case put:
-		result, conflict, err := a.put(ctx, k, key, dryRun, cur, d.obj)
+		result, conflict, err := a.put(ctx, k, key, dryRun, cur, d.obj, d.call)
 		settle(ctx, d.finish, conflict != nil, err)
 		return result, conflict, err
 	case remove:
@@ -169,7 +171,8 @@ func (a *API) attempt(ctx context.Context, k *kind.Kind, key string, dryRun bool
 	return outcome{obj: d.obj}, nil, nil
 }
 
-func (a *API) put(ctx context.Context, k *kind.Kind, key string, dryRun bool, cur current, obj runtime.Object) (outcome, *store.Conflict, error) {
+func (a *API) put(ctx context.Context, k *kind.Kind, key string, dryRun bool, cur current, obj runtime.Object,
+	c *Call) (outcome, *store.Conflict, error) {
 	value, err := k.Encode(obj)
 	if err != nil {
 		return outcome{}, nil, err
@@ -186,10 +189,15 @@ func (a *API) put(ctx context.Context, k *kind.Kind, key string, dryRun bool, cu
 			return asConflict(err)
 		}
 	default:
+		promised := a.promise(c, key, obj, value)
 		if revision, err = a.Store.Put(ctx, key, value, cur.revision, a.putOptions(k)); err != nil {
+			promised.broken()
 			return asConflict(err)
 		}
 		a.inForce(ctx, k, revision)
+		if promised != nil {
+			return outcome{action: put, obj: promised.fulfilled(c, revision)}, nil, nil
+		}
 	}
 	stored, err := k.Reread(obj, value, revision)
 	stored = withoutZeroRevision(stored, revision)

@@ -62,6 +62,7 @@ func (a *API) create(ctx context.Context, c *Call) error {
 	if c.storage() != nil {
 		createObject = a.createElsewhere
 	}
+	c.answer = &out
 	created, err := createObject(ctx, c, obj, options)
 	if err != nil {
 		return err
@@ -129,7 +130,7 @@ func (a *API) insert(ctx context.Context, c *Call, obj runtime.Object, validate 
 		return nil, err
 	}
 	key := c.Resource.Key(a.Root, accessor.GetNamespace(), accessor.GetName())
-	result, conflict, err := a.put(ctx, c.Resource.Kind, key, isDryRun(options.DryRun), current{}, obj)
+	result, conflict, err := a.put(ctx, c.Resource.Kind, key, isDryRun(options.DryRun), current{}, obj, c)
 	settle(ctx, finish, conflict != nil, err)
 	if conflict != nil {
 		return nil, a.alreadyExists(ctx, c, obj, conflict)

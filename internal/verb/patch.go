@@ -61,6 +61,7 @@ func (a *API) patch(ctx context.Context, c *Call) error {
 	}
 	c.auditPatch(p.typ, p.body)
 	p.options = options
+	c.answer = &out
 	return a.change(ctx, c, out, &change{
 		next: p.next, applies: p.applies(),
 		options: &metav1.UpdateOptions{

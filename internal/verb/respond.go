@@ -106,7 +106,10 @@ func (a *API) body(ctx context.Context, c *Call, out wire.Output, obj runtime.Ob
 	if meta.IsListType(obj) {
 		return listBody(c, out, obj)
 	}
-	bare, err := c.face().EncodeItem(obj, out.Media == wire.Protobuf)
+	bare, err := c.written.item(obj, out.Media), error(nil)
+	if bare == nil {
+		bare, err = c.face().EncodeItem(obj, out.Media == wire.Protobuf)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -59,6 +59,7 @@ func (a *API) update(ctx context.Context, c *Call) error {
 	}
 	dedupOwners(ctx, obj, duplicateOwnersWarning)
 	change := &change{next: c.bodyEachTime(obj, media, body), options: options}
+	c.answer = &out
 	change.version = accessor.GetResourceVersion()
 	if uid := accessor.GetUID(); uid != "" {
 		change.preconditions = &metav1.Preconditions{UID: &uid}
@@ -189,7 +190,7 @@ func (a *API) createByChange(ctx context.Context, c *Call, ch *change, empty run
 		}
 		return validate(ctx, obj)
 	}, options)
-	return decision{action: put, obj: obj, finish: finish}, err
+	return decision{action: put, obj: obj, finish: finish, call: c}, err
 }
 
 func (a *API) authorizeCreate(ctx context.Context, c *Call) error {
@@ -249,7 +250,7 @@ func (a *API) updateByChange(ctx context.Context, c *Call, ch *change, existing 
 		}
 		return decision{action: remove, obj: obj}, nil
 	}
-	return decision{action: put, obj: obj, finish: finish}, nil
+	return decision{action: put, obj: obj, finish: finish, call: c}, nil
 }
 
 // prepareUpdate runs the kind's hook, the strategy and validating admission. The outcome is to be told to finish.

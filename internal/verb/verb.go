@@ -72,6 +72,11 @@ type Call struct {
 	Audit *audit.Event
 	// Fail answers with an error, for what has been handed the connection and cannot return it.
 	Fail func(error)
+
+	// answer is the form of the answer to a write, once it is known; nil for writes that are not answered with what was written.
+	answer *wire.Output
+	// written is what has been encoded of the answer already.
+	written written
 }
 
 // Serve runs the verb that the request asks for. The caller has checked that the resource has it.

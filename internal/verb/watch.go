@@ -146,6 +146,9 @@ func tooOld(revision, floor int64) error {
 func (w *watcher) filter() state.Filter {
 	prefix, exact := w.want.within(w.call.Resource, w.api.Root)
 	filter := state.Filter{Prefix: prefix}
+	if w.out.Shape == wire.Whole {
+		filter.Encoding = w.call.Resource.ItemID(w.out.Media == wire.Protobuf)
+	}
 	if exact {
 		filter.Prefix += w.want.name
 		filter.Exact = true

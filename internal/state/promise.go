@@ -1,0 +1,137 @@
+package state
+
+import (
+	"bytes"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// Promise is what a writer has encoded already of an object that it is about to store. When the write comes back through the
+// log, the record has the encoding from its beginning: nobody decodes what is stored only to encode it again for those who watch.
+type Promise struct {
+	// Value is the stored form, by which the write is recognized: of the same bytes anybody would make the same encoding.
+	Value []byte
+	// ID names the encoding, as Record.Encoding does.
+	ID string
+	// Encode makes its bytes for the revision that the write has got. It is called once at most, by another goroutine.
+	Encode func(revision int64) []byte
+}
+
+// maxPromises bounds the promises that are open: those of writes that are under way, or acknowledged and not yet applied.
+const maxPromises = 1000
+
+// promises are the promises that are open, one for each key at most.
+//
+// Ownership: mu guards open; count is its length, for looking without the lock.
+type promises struct {
+	count atomic.Int64
+	mu    sync.Mutex
+	open  map[string]*Promise
+}
+
+// Wanted reports whether somebody who watches objects of the key's family asks for an encoding: if not, to promise it would only
+// fill the memory for encodings.
+func (s *State) Wanted(key, id string) bool {
+	f := s.families.Load().of(key)
+	if f == nil {
+		return false
+	}
+	wanted := f.wanted.Load()
+	return wanted != nil && slices.Contains(*wanted, id)
+}
+
+// Promise notes a promise for a key, in the place of one that is open. It is kept when the next change of the key is applied, if
+// that is the promised one, and forgotten in any case. Whoever has written nothing takes it back.
+func (s *State) Promise(key string, p *Promise) (takeBack func()) {
+	s.promises.add(key, p)
+	return func() { s.promises.drop(key, p) }
+}
+
+func (ps *promises) add(key string, p *Promise) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if len(ps.open) >= maxPromises {
+		return
+	}
+	if ps.open == nil {
+		ps.open = map[string]*Promise{}
+	}
+	ps.open[key] = p
+	ps.count.Store(int64(len(ps.open)))
+}
+
+func (ps *promises) drop(key string, p *Promise) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if ps.open[key] == p {
+		delete(ps.open, key)
+		ps.count.Store(int64(len(ps.open)))
+	}
+}
+
+// take returns the promise for a key, if there is one, and forgets it.
+func (ps *promises) take(key string) *Promise {
+	if ps.count.Load() == 0 {
+		return nil
+	}
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	p := ps.open[key]
+	if p != nil {
+		delete(ps.open, key)
+		ps.count.Store(int64(len(ps.open)))
+	}
+	return p
+}
+
+// clear forgets all promises.
+func (ps *promises) clear() {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	ps.open = nil
+	ps.count.Store(0)
+}
+
+// keepPromise gives a new record the encoding that was promised for it.
+func (s *State) keepPromise(r *Record, value []byte) {
+	if p := s.promises.take(r.Key); p != nil && bytes.Equal(p.Value, value) {
+		s.encodings.offer(r, p.ID, p.Encode(r.Revision))
+	}
+}
+
+// offer keeps an encoding that was made elsewhere.
+func (c *encodingCache) offer(r *Record, id string, data []byte) {
+	e := &encoding{id: id, position: -1, data: data}
+	e.one[0] = r
+	e.records = e.one[:]
+	e.once.Do(func() {})
+	e.made.Store(true)
+	e.asked.Store(true)
+	if c.reserve(e) == e {
+		c.keep(e)
+	}
+}
+
+// want counts those who watch the family and ask for an encoding. State.mu is held.
+func (f *family) want(id string, by int) {
+	if id == "" {
+		return
+	}
+	if f.wants == nil {
+		f.wants = map[string]int{}
+	}
+	before := f.wants[id]
+	f.wants[id] += by
+	if before > 0 && before+by > 0 {
+		return
+	}
+	if before+by == 0 {
+		delete(f.wants, id)
+	}
+	ids := make([]string, 0, len(f.wants))
+	for id := range f.wants {
+		ids = append(ids, id)
+	}
+	f.wanted.Store(&ids)
+}

@@ -1,0 +1,84 @@
+package state
+
+import (
+	"strconv"
+	"testing"
+)
+
+// A promise is kept for the write that it was made for, when somebody wants it, and forgotten with the next change of its key.
+func TestPromise(t *testing.T) {
+	t.Parallel()
+	f := newFakeStore()
+	s := start(t, f)
+	if err := s.WaitSynced(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	const key, id = "/registry/pods/default/a", "json"
+	if s.Wanted(key, id) {
+		t.Error("wanted, though nobody watches")
+	}
+	revision := s.Snapshot().Revision()
+	var cursors []*Cursor
+	for _, filter := range []Filter{
+		{Prefix: pods.Prefix, Encoding: id}, {Prefix: pods.Prefix + "default/", Encoding: id}, {Prefix: pods.Prefix, Encoding: "other"},
+	} {
+		c, err := s.Watch(filter, revision)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cursors = append(cursors, c)
+	}
+	if !s.Wanted(key, id) || s.Wanted(key, "third") || s.Wanted("/registry/unknown/a", id) {
+		t.Error("not as it is watched")
+	}
+	promise := func(value string) func() {
+		return s.Promise(key, &Promise{Value: []byte(value), ID: id, Encode: func(revision int64) []byte {
+			return []byte(value + "@" + strconv.FormatInt(revision, 10))
+		}})
+	}
+	kept := func(revision int64) string {
+		snapshot, err := s.AtLeast(within(t), revision)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(snapshot.Get(key).Kept(id))
+	}
+	promise("one")
+	revision = f.put(key, []byte("one"))
+	if got, want := kept(revision), "one@"+strconv.FormatInt(revision, 10); got != want {
+		t.Errorf("kept %q, want %q", got, want)
+	}
+	if got := kept(f.put(key, []byte("one"))); got != "" {
+		t.Errorf("kept again: %q", got)
+	}
+	promise("two")
+	if got := kept(f.put(key, []byte("somebody else's"))); got != "" {
+		t.Errorf("kept for another write: %q", got)
+	}
+	if got := kept(f.put(key, []byte("two"))); got != "" {
+		t.Errorf("kept for a later write: %q", got)
+	}
+	promise("three")()
+	if got := kept(f.put(key, []byte("three"))); got != "" {
+		t.Errorf("kept after it was taken back: %q", got)
+	}
+	outdated := promise("four")
+	promise("five")
+	outdated()
+	if got := kept(f.put(key, []byte("five"))); got == "" {
+		t.Error("taken back with another one")
+	}
+	for range maxPromises + 10 {
+		s.Promise(strconv.Itoa(int(s.promises.count.Load())), &Promise{})
+	}
+	if n := s.promises.count.Load(); n != maxPromises {
+		t.Errorf("%d promises are open, want %d", n, maxPromises)
+	}
+	for _, c := range cursors {
+		c.Close()
+		c.Close()
+	}
+	if s.Wanted(key, id) || s.Wanted(key, "other") {
+		t.Error("wanted, though nobody watches any more")
+	}
+}
