@@ -38,6 +38,7 @@ type conn struct {
 	base   context.Context
 	remote string
 	framer *http2.Framer
+	lane   lane
 
 	mu       sync.Mutex // guards the following fields, and all streams
 	streams  map[uint32]*stream
@@ -53,6 +54,7 @@ type conn struct {
 	greeted            bool // the client's settings have come
 	acked              bool // ours are acknowledged
 	leaving            bool // the client has been told to begin no more streams
+	stopping           bool // the server is being shut down
 	hungUp             bool
 	active             bool      // as the server's hook knows it
 	idleSince          time.Time // when the last stream ended
@@ -73,6 +75,7 @@ func newConn(s *server, t *tls.Conn, below *socket, base context.Context) *conn 
 	c.framer.MaxHeaderListSize = s.maxHeaderList()
 	c.framer.SetMaxReadFrameSize(maxReadFrame)
 	c.framer.SetReuseFrames()
+	c.lane.conn = c
 	c.out.window, c.out.maxFrame = initialWindow, 16<<10
 	c.fields.init()
 	return c

@@ -17,7 +17,8 @@
 //
 // What handlers may rely on is what net/http's HTTP/2 server gives them: ResponseWriters flush, take deadlines through
 // http.ResponseController, send trailers and informational responses; "Connection: close" in an answer closes the connection
-// gracefully; a panic resets the stream. There is no server push, no extended CONNECT and no priority.
+// gracefully; a panic resets the stream. There is no server push, no extended CONNECT and no priority. Besides, an answer can go on
+// after its handler has returned, in steps, so that a stream that waits takes no goroutine (detached.go).
 //
 // # One connection
 //
@@ -27,6 +28,7 @@
 //	body.go      the body of a request, and the flow control of what is received
 //	output.go    what is on its way to the client, and the flow control of what is sent
 //	response.go  http.ResponseWriter
+//	detached.go  answers that go on without their handlers
 //	fields.go    the header of a response becomes a header block
 //	socket.go    what is below TLS: gathers records, writes without waiting
 //

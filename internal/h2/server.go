@@ -106,6 +106,8 @@ func (s *server) shutdown() {
 	s.mu.Unlock()
 	for _, c := range conns {
 		c.mu.Lock()
+		c.stopping = true
+		c.wakeAll()
 		c.shutdown()
 		c.mu.Unlock()
 	}

@@ -30,7 +30,9 @@ type stream struct {
 	answered bool
 	// failure is why the stream is over before its time.
 	failure error
-	body    body
+	// detached is the answer, when it goes on without its handler.
+	detached *detached
+	body     body
 }
 
 // open makes a stream, which the client may write to as long as done is false.
@@ -67,6 +69,9 @@ func (s *stream) close(why error) {
 	s.body.fail(why)
 	s.body.discard()
 	signal(s.wake)
+	if s.detached != nil {
+		s.detached.wake()
+	}
 	if len(c.streams) == 0 && !c.out.writing && c.out.frames == nil && c.failure == nil {
 		c.written()
 	}
@@ -117,17 +122,30 @@ type job struct {
 
 // run handles a request, and then those that have waited.
 func (c *conn) run(j job) {
-	for {
-		j.run()
-		c.mu.Lock()
-		next := c.next()
-		if next == nil {
-			c.handlers--
-			c.mu.Unlock()
+	for next := &j; next != nil; {
+		if detached := next.run(); detached != nil {
+			detached.rest() // and counts as one that runs
 			return
 		}
-		j = *next
-		c.mu.Unlock()
+		next = c.handled()
+	}
+}
+
+// handled notes that a handler is done, and returns the next request that waits for that.
+func (c *conn) handled() *job {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next := c.next()
+	if next == nil {
+		c.handlers--
+	}
+	return next
+}
+
+// release is handled for whoever cannot take on another request.
+func (c *conn) release() {
+	if next := c.handled(); next != nil {
+		go c.run(*next)
 	}
 }
 
@@ -143,20 +161,18 @@ func (c *conn) next() *job {
 	return nil
 }
 
-// run handles one request. A panic is the end of its stream, and of nothing else.
-func (j job) run() {
+// run handles one request, and returns what goes on without the handler. A panic is the end of its stream, and of nothing else.
+func (j job) run() (goesOn *detached) {
 	panicked := true
 	defer func() {
-		if !panicked {
-			return
-		}
-		cause := recover()
-		j.response.abort()
-		if cause != http.ErrAbortHandler && cause != nil {
-			j.response.stream.conn.server.log.Error("handler panicked", "panic", cause, "stack", string(debug.Stack()))
+		if panicked {
+			j.response.aborted(recover(), debug.Stack)
 		}
 	}()
 	j.handler.ServeHTTP(j.response, j.request)
 	panicked = false
-	j.response.finish()
+	if goesOn = j.response.stream.detached; goesOn == nil {
+		j.response.finish()
+	}
+	return goesOn
 }

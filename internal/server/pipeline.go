@@ -31,6 +31,9 @@ type exchange struct {
 	// panicked is what the handling of the request ended with, if it did not return.
 	panicked any
 
+	// goesOn says that the answer is not over when the handler, or a step of it, returns.
+	goesOn bool
+
 	// took is how long each stage took, in the order of the pipeline.
 	took []time.Duration
 	// release are the things to do when the request has been answered.
@@ -65,21 +68,31 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{w: &response{ResponseWriter: w, taken: &s.taken}, r: r, took: make([]time.Duration, 0, len(s.pipeline))}
 	x.w.Header().Set("Cache-Control", "no-cache, private")
 	s.identify(x)
+	if s.options.Middleware == nil { // what is around the handler is to be around all of the answer
+		x.w.server, x.w.exchange = s, x
+	}
 	s.active.begin()
-	defer func() {
-		defer s.active.end()
-		defer func() { // also when the panic goes on, to break the connection off
-			for i := len(x.release) - 1; i >= 0; i-- {
-				x.release[i]()
-			}
-			s.observe(x)
-		}()
-		if cause := recover(); cause != nil {
-			x.panicked = cause
-			s.recovered(x, cause)
+	defer s.settle(x)
+	s.run(x)
+}
+
+// settle, deferred, ends an exchange, unless it goes on in steps. A panic ends it in any case.
+func (s *Server) settle(x *exchange) {
+	cause := recover()
+	if cause == nil && x.goesOn {
+		return
+	}
+	defer s.active.end()
+	defer s.observe(x)
+	defer func() { // also when the panic goes on, to break the connection off
+		for i := len(x.release) - 1; i >= 0; i-- {
+			x.release[i]()
 		}
 	}()
-	s.run(x)
+	if cause != nil {
+		x.panicked = cause
+		s.recovered(x, cause)
+	}
 }
 
 func (s *Server) run(x *exchange) {

@@ -17,8 +17,11 @@ type response struct {
 	taken *taken
 	// answering, unless it is nil, is told the code before the header is sent.
 	answering func(code int)
-	code      int   // 0 until the header is sent
-	bytes     int64 // of the body
+	// server and exchange are those of an answer that may go on after its handler has returned.
+	server   *Server
+	exchange *exchange
+	code     int   // 0 until the header is sent
+	bytes    int64 // of the body
 
 	mu       sync.Mutex // guards the following fields: admission plugins may warn from goroutines of their own
 	warnings []headerWarning

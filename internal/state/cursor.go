@@ -55,6 +55,9 @@ type Cursor struct {
 	seen   int64
 	buffer []*Event
 	closed bool
+
+	listener *listener // nil unless Notify was called
+	heard    *log[Event]
 }
 
 // Watch returns a cursor that sees every matching event with a revision above after. It returns ErrExpired when after is
@@ -95,6 +98,9 @@ func (c *Cursor) Close() {
 	}
 	c.closed = true
 	c.buffer = nil
+	if c.listener != nil {
+		c.heard.wake.remove(c.listener)
+	}
 	if c.topic == nil && c.filter.Encoding == "" {
 		return
 	}
@@ -212,6 +218,18 @@ func (c *Cursor) Wait() <-chan struct{} {
 		return c.state.always
 	}
 	return channel
+}
+
+// Notify has wake called whenever TryNext may have something new, until the cursor is closed: for callers who do not wait. It is called
+// once, by someone who has got everything by TryNext. wake may be called any number of times, by anybody; it must not wait, and
+// ask nothing of the state.
+func (c *Cursor) Notify(wake func()) {
+	c.settle()
+	c.listener, c.heard = &listener{wake: wake}, c.log
+	c.heard.wake.add(c.listener)
+	if c.ready() {
+		wake()
+	}
 }
 
 func (c *Cursor) ready() bool {

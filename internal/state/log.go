@@ -1,6 +1,9 @@
 package state
 
-import "sync/atomic"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // chunkSize is how many entries a chunk of a log has room for.
 const chunkSize = 64
@@ -112,12 +115,58 @@ func dropThrough(l *log[Event], revision int64) {
 	}
 }
 
-// broadcast wakes everybody who waits for something to happen, and costs one atomic read when nobody does.
+// broadcast wakes everybody who waits for something to happen, and costs two atomic reads when nobody does.
 //
-// Invariant: a channel is closed once, by the send that took it out. Who waits must take the channel first and look for what
-// it waits for afterwards; who sends must first make it happen.
+// Ownership: mu guards the list that begins with first; count is its length, for looking without the lock.
+// Invariant: a channel is closed once, by the send that took it out. Who waits must take the channel first, or add itself as a
+// listener, and look for what it waits for afterwards; who sends must first make it happen.
 type broadcast struct {
 	channel atomic.Pointer[chan struct{}]
+
+	count atomic.Int32
+	mu    sync.Mutex
+	first *listener
+}
+
+// listener is told of every send, by a function that neither waits nor asks the state anything.
+type listener struct {
+	wake           func()
+	next, previous *listener
+}
+
+func (b *broadcast) add(l *listener) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if l.next = b.first; l.next != nil {
+		l.next.previous = l
+	}
+	b.first = l
+	b.count.Add(1)
+}
+
+func (b *broadcast) remove(l *listener) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if l.next != nil {
+		l.next.previous = l.previous
+	}
+	if l.previous != nil {
+		l.previous.next = l.next
+	} else {
+		b.first = l.next
+	}
+	b.count.Add(-1)
+}
+
+func (b *broadcast) tellListeners() {
+	if b.count.Load() == 0 {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for l := b.first; l != nil; l = l.next {
+		l.wake()
+	}
 }
 
 // wait returns a channel that the next send closes.
@@ -134,6 +183,7 @@ func (b *broadcast) wait() <-chan struct{} {
 }
 
 func (b *broadcast) send() {
+	b.tellListeners()
 	if b.channel.Load() == nil {
 		return
 	}

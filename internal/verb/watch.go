@@ -47,12 +47,10 @@ func (a *API) watch(ctx context.Context, c *Call) error {
 			return err
 		}
 	}
-	timeout := a.watchTimeout(options)
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	w.request = ctx
+	w.setTimes(a.watchTimeout(options))
+	ctx, cancel := context.WithDeadline(ctx, w.deadline)
 	defer cancel()
-	if w.bookmarks && timeout > bookmarkBeforeEnd {
-		w.lastBookmark = time.After(timeout - bookmarkBeforeEnd)
-	}
 	initial, expired, err := w.start(ctx, options)
 	if err != nil {
 		return err
@@ -61,11 +59,11 @@ func (a *API) watch(ctx context.Context, c *Call) error {
 	return nil
 }
 
-// run sends everything that there is to send. Errors end the stream, and are told in it unless they come from the client.
+// run sends everything that there is to send, unless the watch is detached on the way. Errors end the stream, and are told in it
+// unless they come from the client.
 func (w *watcher) run(ctx context.Context, initial *state.Snapshot, options *metainternalversion.ListOptions, expired error) {
 	err := expired
 	if err == nil {
-		defer w.cursor.Close()
 		err = w.sendInitial(ctx, initial, options)
 	}
 	if err == nil {
@@ -74,6 +72,43 @@ func (w *watcher) run(ctx context.Context, initial *state.Snapshot, options *met
 	if err != nil {
 		w.fail(err)
 	}
+}
+
+// setTimes notes when the watch ends, and when its client is next to be told how far it is.
+func (w *watcher) setTimes(timeout time.Duration) {
+	now := time.Now()
+	w.deadline = now.Add(timeout)
+	if !w.bookmarks {
+		return
+	}
+	w.nextBookmark = now.Add(bookmarkEvery)
+	if timeout > bookmarkBeforeEnd {
+		w.lastBookmark = w.deadline.Add(-bookmarkBeforeEnd)
+		w.nextBookmark = earlier(w.nextBookmark, w.lastBookmark)
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// bookmarkDue reports whether it is time for a bookmark, once each time.
+func (w *watcher) bookmarkDue() bool {
+	if w.nextBookmark.IsZero() {
+		return false
+	}
+	now := time.Now()
+	if now.Before(w.nextBookmark) {
+		return false
+	}
+	w.nextBookmark = now.Add(bookmarkEvery)
+	if now.Before(w.lastBookmark) {
+		w.nextBookmark = earlier(w.nextBookmark, w.lastBookmark)
+	}
+	return true
 }
 
 func (a *API) watchTimeout(options *metainternalversion.ListOptions) time.Duration {
@@ -92,14 +127,25 @@ type watcher struct {
 	bookmarks bool
 	table     *metav1.TableOptions
 
-	cursor       *state.Cursor
-	lastBookmark <-chan time.Time
+	cursor *state.Cursor
+	// request is the context of the request, which ends when the client is gone.
+	request context.Context
+	// deadline is when the watch ends. nextBookmark is when a bookmark is due, zero if none is; lastBookmark is when the last one is.
+	deadline, nextBookmark, lastBookmark time.Time
+	// ending says that the watch ends when what has happened is told.
+	ending bool
+	// failure is what the watch has ended with.
+	failure error
+	// detached is there while the watch goes on without a goroutine.
+	detached *detached
 	// sent is the revision up to which the client has been told everything.
 	sent int64
 	// last is where the watch ends, once the server stops.
 	last int64
 
 	stream eventStream
+	// unbound takes the bound off the connection's writes.
+	unbound func()
 	// single says that each event is written on its own.
 	single bool
 	// buffer holds whole events that are yet to be written, nil when there are none.
@@ -165,61 +211,81 @@ func (w *watcher) filter() state.Filter {
 	return filter
 }
 
-// follow sends events until the client, its timeout or the server ends the watch.
+// follow sends events until the client, its timeout or the server ends the watch, or until it is detached.
 func (w *watcher) follow(ctx context.Context) error {
-	var ticks <-chan time.Time
-	if w.bookmarks {
-		ticker := time.NewTicker(bookmarkEvery)
-		defer ticker.Stop()
-		ticks = ticker.C
+	for {
+		goesOn, err := w.pump(ctx)
+		if !goesOn || w.detach() {
+			return err
+		}
+		w.wait(ctx)
+	}
+}
+
+// pump sends what there is. It reports whether the watch goes on: if not, because of an error or because it is over.
+func (w *watcher) pump(ctx context.Context) (goesOn bool, _ error) {
+	trying := w.detached != nil && w.detached.trying
+	for round := 1; ctx.Err() == nil && !w.over(); round++ {
+		events, revision, err := w.cursor.TryNext()
+		if err != nil && !w.ending {
+			return false, w.interpret(err)
+		}
+		for _, event := range events {
+			if err := w.send(ctx, event); err != nil {
+				return false, err
+			}
+		}
+		w.sent = revision
+		if w.bookmarkDue() {
+			if err := w.bookmark(ctx, false); err != nil {
+				return false, err
+			}
+		}
+		if len(events) > 0 && !trying {
+			continue // what has come meanwhile goes with the same write
+		}
+		if err := w.flush(); err != nil || w.ending {
+			return false, err
+		}
+		switch {
+		case len(events) == 0:
+			return !w.over(), nil // perhaps only now: nobody would say so again
+		case round == stepRounds:
+			w.detached.wake() // and others have their turn
+			return true, nil
+		}
+	}
+	return false, w.flush()
+}
+
+// wait waits until there is something to do.
+func (w *watcher) wait(ctx context.Context) {
+	var alarm <-chan time.Time
+	if !w.nextBookmark.IsZero() {
+		timer := time.NewTimer(time.Until(w.nextBookmark))
+		defer timer.Stop()
+		alarm = timer.C
 	}
 	var done <-chan struct{} // never, for kinds that stay as they are
 	if custom := w.call.Resource.Custom; custom != nil {
 		done = custom.Done
 	}
-	due, ending := false, false
-	for ctx.Err() == nil && !w.over() {
-		events, revision, err := w.cursor.TryNext()
-		if err != nil && !ending {
-			return w.interpret(err)
-		}
-		for _, event := range events {
-			if err := w.send(ctx, event); err != nil {
-				return err
-			}
-		}
-		w.sent = revision
-		if due {
-			if err := w.bookmark(ctx, false); err != nil {
-				return err
-			}
-			due = false
-		}
-		if len(events) > 0 {
-			continue // what has come meanwhile goes with the same write
-		}
-		if err := w.flush(); err != nil || ending {
-			return err
-		}
-		select {
-		case <-w.cursor.Wait():
-		case <-ticks:
-			due = true
-		case <-w.lastBookmark:
-			due = true
-		case <-done:
-			ending = true // what has happened until now is still told
-		case <-ctx.Done():
-			return nil
-		case <-w.api.Stopping:
-		}
+	select {
+	case <-w.cursor.Wait():
+	case <-alarm:
+	case <-done:
+		w.ending = true // what has happened until now is still told
+	case <-ctx.Done():
+	case <-w.api.Stopping:
 	}
-	return w.flush()
 }
 
-// over reports whether the watch ends because the server stops. It still sends what was there when that began, and no more: there
-// may always be something new.
+// over reports whether the watch ends because its time is over, or because the server stops. It still sends what was there when that
+// began, and no more: there may always be something new.
 func (w *watcher) over() bool {
+	if w.detached != nil && !time.Now().Before(w.deadline) {
+		return true
+	}
 	if !w.api.stopping() {
 		return false
 	}

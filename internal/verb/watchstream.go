@@ -113,14 +113,31 @@ func (w *watcher) begin(gzip bool) {
 // serve runs the watch on a stream of its own choice: a WebSocket when the client asks to upgrade to one, the body otherwise.
 // events runs until the watch ends.
 func (w *watcher) serve(ctx context.Context, options *metainternalversion.ListOptions, events func(context.Context)) {
+	defer func() {
+		if w.detached == nil {
+			w.end()
+		}
+	}()
 	if wsstream.IsWebSocketRequest(w.call.Request) {
 		w.serveSocket(ctx, events)
 		return
 	}
-	defer boundWrites(ctx, w.call.Writer)()
+	w.unbound = boundWrites(ctx, w.call.Writer)
 	w.begin(compressed(w.out, options))
-	defer w.stream.close()
 	events(ctx)
+}
+
+// end lets go of what the watch has.
+func (w *watcher) end() {
+	if w.cursor != nil {
+		w.cursor.Close()
+	}
+	if w.stream != nil {
+		w.stream.close()
+	}
+	if w.unbound != nil {
+		w.unbound()
+	}
 }
 
 // serveSocket shakes hands, which may fail and then has been answered, and sends events until one side hangs up. What the client
@@ -165,20 +182,28 @@ func (w *watcher) grow() []byte {
 // grown takes the buffer back, with one event more in it.
 func (w *watcher) grown(b []byte) error {
 	*w.buffer = b
-	if w.single || len(b) >= flushBytes {
+	if trying := w.detached != nil && w.detached.trying; w.single || len(b) >= flushBytes && !trying {
 		return w.flush()
 	}
 	return nil
 }
 
-// flush sends what is in the buffer.
+// flush sends what is in the buffer. In a step that may not wait it may fail with errBusy, and then has sent nothing.
 func (w *watcher) flush() error {
 	if w.buffer == nil {
 		return nil
 	}
 	b := w.buffer
+	var err error
+	if d := w.detached; d != nil && d.trying {
+		var done bool
+		if done, err = d.to.TryWrite(*b); !done && err == nil {
+			return errBusy
+		}
+	} else {
+		err = w.stream.write(*b)
+	}
 	w.buffer = nil
-	err := w.stream.write(*b)
 	if cap(*b) <= keptBuffer {
 		*b = (*b)[:0]
 		eventBuffers.Put(b)
