@@ -55,6 +55,7 @@ var compressedTypes []byte
 type Tracker struct {
 	types    func() (*vocabulary, error)
 	equality conversion.Equalities // without the times of managed fields
+	unlikes  unlikes               // but for managed fields; found sooner
 
 	mu       sync.RWMutex
 	managers map[managerKey]*Manager

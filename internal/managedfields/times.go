@@ -64,7 +64,7 @@ func sameTimes(entries, before []metav1.ManagedFieldsEntry) bool {
 func (t *Tracker) sameObject(a, b runtime.Object) bool {
 	x, ok := a.(*unstructured.Unstructured)
 	if !ok {
-		return t.equality.DeepEqual(a, b)
+		return !t.unlikes.between(a, b) && t.equality.DeepEqual(a, b)
 	}
 	y, ok := b.(*unstructured.Unstructured)
 	return ok && reflect.DeepEqual(withoutEntries(x.Object), withoutEntries(y.Object))
