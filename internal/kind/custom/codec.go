@@ -179,6 +179,7 @@ func (d bodyDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, into
 	if err != nil {
 		return nil, nil, err
 	}
+	d.form.compiler.ready(d.form.version.Name)
 	obj, gvk, err := d.read(data, defaults, into)
 	var strictErrs []error
 	if err != nil {

@@ -35,6 +35,7 @@ type compiler struct {
 // compiled is what there is at the moment. Its parts are made when they are first needed.
 type compiled struct {
 	used       atomic.Bool // since the last sweep
+	written    atomic.Bool // what writes need is made, or being made
 	definition *apiextensionsv1.CustomResourceDefinition
 	schemas    func() (*schemas, error)
 	types      func() (managedfields.TypeConverter, error)
@@ -109,6 +110,16 @@ func (c *compiler) types() (managedfields.TypeConverter, error) {
 		return nil, err
 	}
 	return have.types()
+}
+
+// ready begins, beside the first write of an object, to make all that writes need: it is needed one after the other.
+func (c *compiler) ready(version string) {
+	have, err := c.get()
+	if err != nil || have.written.Load() || have.written.Swap(true) {
+		return
+	}
+	go func() { _, _ = c.version(version) }()
+	go func() { _, _ = have.types() }()
 }
 
 func (c *compiler) keep(name string, make func() (any, error)) (any, error) {
