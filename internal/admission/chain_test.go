@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"errors"
 	"slices"
 	"testing"
 
@@ -45,6 +46,48 @@ func TestScopes(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+}
+
+// TestUnconcerned: by default a delete concerns nobody, unless it is of a namespace, or there is a policy; and Priority, which says that it
+// handles deletes, does not even look at the object.
+func TestUnconcerned(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	chain := f.chain(t, Config{})
+	unconcerned := func(gvr schema.GroupVersionResource, kind string, op admission.Operation) bool {
+		return chain.Unconcerned(admission.NewAttributesRecord(nil, nil, gvr.GroupVersion().WithKind(kind), "default", "a", gvr, "", op, nil, false, nil))
+	}
+	namespaces := schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
+	for _, test := range []struct {
+		gvr  schema.GroupVersionResource
+		kind string
+		op   admission.Operation
+		want bool
+	}{
+		{pods, "Pod", admission.Delete, true}, {pods, "Pod", admission.Create, false}, {pods, "Pod", admission.Update, false},
+		{namespaces, "Namespace", admission.Delete, false},
+		{schema.GroupVersionResource{Group: "example.com", Version: "v1", Resource: "widgets"}, "Widget", admission.Delete, true},
+		{schema.GroupVersionResource{Group: "example.com", Version: "v1", Resource: "widgets"}, "Widget", admission.Create, false},
+	} {
+		if got := unconcerned(test.gvr, test.kind, test.op); got != test.want {
+			t.Errorf("%s of %s: unconcerned: %t", test.op, test.gvr.Resource, got)
+		}
+	}
+	f.putLabelPolicy(t)
+	if unconcerned(pods, "Pod", admission.Delete) {
+		t.Error("a delete does not concern a policy")
+	}
+	priority := f.chain(t, Config{Only: []string{"Priority"}}).plugins[0]
+	for _, k := range f.table.Kinds() {
+		if !priority.scope.has(k.GroupResource()) {
+			continue
+		}
+		gvr := schema.GroupVersionResource{Group: k.Group, Version: k.Versions[0], Resource: k.Resource}
+		a, o := f.write(gvr, "default", &metav1.Status{}, &metav1.Status{}, admission.Delete)
+		if err := errors.Join(priority.mutator.Admit(t.Context(), a, o), priority.validator.Validate(t.Context(), a, o)); err != nil {
+			t.Errorf("Priority has something to say about deletes of %v: %v", gvr, err)
 		}
 	}
 }
