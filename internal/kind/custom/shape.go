@@ -3,12 +3,14 @@ package custom
 import (
 	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // shape tells of objects that upstream's passes over what has been read (pruning, nulls, embedded metadata, defaults) certainly leave as
-// they are, without a word: all is known, nothing is null, and what has a default is there. One look takes the place of four walks, for
-// the body and for what was stored. Where it cannot tell, the passes are made.
+// they are, without a word, but for defaults, which it fills in: all is known, and nothing is null. One look takes the place of four
+// walks, for the body and for what was stored. Where it cannot tell, the passes are made; that some defaults are there by then makes no
+// difference to them.
 type shape struct {
 	// unknown says that what has no schema stays. Nothing looks into it.
 	unknown    bool
@@ -17,9 +19,15 @@ type shape struct {
 	others    *shape
 	hasOthers bool
 	// items is that of elements, if they may be anything but plain values.
-	items     *shape
-	hasItems  bool
-	defaulted []string
+	items    *shape
+	hasItems bool
+	defaults []propertyDefault
+}
+
+// propertyDefault is what a property is when it is not there.
+type propertyDefault struct {
+	name  string
+	value any
 }
 
 // newShape returns nil for a schema that it cannot be told for. Where there is no schema nothing but plain values stays.
@@ -38,7 +46,7 @@ func newShape(s *structuralschema.Structural) *shape {
 		property := s.Properties[name]
 		sh.properties[name] = newShape(&property)
 		if property.Default.Object != nil {
-			sh.defaulted = append(sh.defaulted, name)
+			sh.defaults = append(sh.defaults, propertyDefault{name, property.Default.Object})
 		}
 	}
 	if s.AdditionalProperties != nil {
@@ -74,7 +82,7 @@ func newRootShape(s *structuralschema.Structural) *shape {
 
 // mayDefault reports whether there may be defaults for what is within.
 func (sh *shape) mayDefault() bool {
-	if sh == nil || len(sh.defaulted) > 0 || sh.hasItems && sh.items.mayDefault() || sh.hasOthers && sh.others.mayDefault() {
+	if sh == nil || len(sh.defaults) > 0 || sh.hasItems && sh.items.mayDefault() || sh.hasOthers && sh.others.mayDefault() {
 		return true
 	}
 	for _, property := range sh.properties {
@@ -85,7 +93,7 @@ func (sh *shape) mayDefault() bool {
 	return false
 }
 
-// fits reports whether a value certainly stays as it is.
+// fits reports whether a value certainly stays as it is, after it has filled in defaults.
 func (sh *shape) fits(value any) bool {
 	if sh == nil {
 		return false
@@ -116,9 +124,9 @@ func isPlain(value any) bool {
 
 // fitsObject is fits for an object; of the root apiVersion, kind and metadata are left out.
 func (sh *shape) fitsObject(object map[string]any, root bool) bool {
-	for _, name := range sh.defaulted {
-		if _, ok := object[name]; !ok {
-			return false
+	for _, missing := range sh.defaults {
+		if _, ok := object[missing.name]; !ok {
+			object[missing.name] = runtime.DeepCopyJSONValue(missing.value)
 		}
 	}
 	for name, value := range object {
@@ -135,8 +143,8 @@ func (sh *shape) fitsObject(object map[string]any, root bool) bool {
 	return true
 }
 
-// settled reports whether what is done to an object of the definition's kind that was read, stored or not, certainly changes nothing, and
-// has nothing to say.
+// settled fills in defaults of an object of the definition's kind that was read, stored or not, and reports whether what else is done to
+// it certainly changes nothing, and has nothing to say.
 func (s *schemas) settled(u *unstructured.Unstructured, gvk schema.GroupVersionKind, stored bool) bool {
 	metadata, ok := u.Object["metadata"].(map[string]any)
 	sh := s.shapes[gvk.Version]
