@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -23,7 +24,9 @@ const (
 	// queuedHandlers is how many times as many handlers may wait as may run, when a client resets streams whose handlers run on.
 	queuedHandlers = 4
 	initialWindow  = 65_535 // RFC 9113 §6.9.2
-	maxWindow      = 1<<31 - 1
+	// readBytes is how much is taken out of TLS at a time: what a client says about its windows comes in frames of 13 bytes.
+	readBytes = 512
+	maxWindow = 1<<31 - 1
 )
 
 // errGone is what is written to a connection that is no more.
@@ -66,7 +69,7 @@ func newConn(s *server, t *tls.Conn, below *socket, base context.Context) *conn 
 	state := t.ConnectionState()
 	c := &conn{
 		server: s, tls: t, socket: below, state: &state, base: base, remote: t.RemoteAddr().String(),
-		framer:       http2.NewFramer(io.Discard, t),
+		framer:       http2.NewFramer(io.Discard, bufio.NewReaderSize(t, readBytes)),
 		streams:      map[uint32]*stream{},
 		clientWindow: initialWindow,
 		received:     s.window(),

@@ -117,23 +117,29 @@ func (r *response) aborted(cause any, stack func() []byte) {
 	}
 }
 
-// TryWrite is Write of all of p where that can be done without waiting; otherwise it does nothing and returns false.
-func (r *response) TryWrite(p []byte) (bool, error) {
+// TryWrite is Write of three parts where that can be done without waiting; otherwise it does nothing and returns false.
+func (r *response) TryWrite(head, body []byte, tail string) (bool, error) {
 	s, c := r.stream, r.stream.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := s.writable(); err != nil {
 		return false, err
 	}
-	n := int64(len(p))
-	if !r.sent || r.head || r.length >= 0 || n > s.window || n > c.out.window || c.out.size()+len(p) > waitBytes {
+	n := int64(len(head) + len(body) + len(tail))
+	if !r.sent || r.head || r.length >= 0 || n > s.window || n > c.out.window || int64(c.out.size())+n > waitBytes {
 		return false, nil
 	}
 	r.written += n
 	s.window -= n
 	c.out.window -= n
-	for len(p) > 0 {
-		p = p[c.out.data(s.id, p):]
+	for len(head) > 0 {
+		head = head[addData(&c.out, s.id, head):]
+	}
+	for len(body) > 0 {
+		body = body[addData(&c.out, s.id, body):]
+	}
+	for len(tail) > 0 {
+		tail = tail[addData(&c.out, s.id, tail):]
 	}
 	if c.out.size() >= flushBytes {
 		c.flush()

@@ -18,7 +18,7 @@ import (
 // detacher is what a ResponseWriter of the package has besides.
 type detacher interface {
 	Detach(step func(mayWait bool) h2.Next) (wake func())
-	TryWrite(p []byte) (bool, error)
+	TryWrite(head, body []byte, tail string) (bool, error)
 }
 
 // begin sends the header.
@@ -59,7 +59,7 @@ func TestDetached(t *testing.T) {
 					if _, err := w.Write(line); err != nil {
 						t.Error(err)
 					}
-				} else if ok, err := d.TryWrite(line); err != nil {
+				} else if ok, err := d.TryWrite(line[:len(line)/3], line[len(line)/3:len(line)-1], "\n"); err != nil {
 					t.Error(err)
 				} else if !ok || next%50 == 7 && sent.Load() < next-1 {
 					return h2.Block
@@ -141,7 +141,7 @@ func TestDetachedNotRead(t *testing.T) {
 					}
 					continue
 				}
-				if ok, err := d.TryWrite(part); err != nil {
+				if ok, err := d.TryWrite(nil, part, ""); err != nil {
 					t.Error(err)
 				} else if !ok {
 					close(refused)

@@ -112,7 +112,9 @@ func (o *output) headers(stream uint32, block []byte, end bool) {
 }
 
 // data adds to the last frame if that is of the same stream and has room, or begins one, and returns how much it took.
-func (o *output) data(stream uint32, p []byte) int {
+func (o *output) data(stream uint32, p []byte) int { return addData(o, stream, p) }
+
+func addData[P []byte | string](o *output, stream uint32, p P) int {
 	if o.open != stream {
 		if o.frames == nil {
 			o.frames = newBuffer()

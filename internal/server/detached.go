@@ -11,7 +11,7 @@ import (
 type detachable interface {
 	http.ResponseWriter
 	Detach(step func(mayWait bool) h2.Next) (wake func())
-	TryWrite(p []byte) (bool, error)
+	TryWrite(head, body []byte, tail string) (bool, error)
 }
 
 // Detach fits verb.Detacher. The exchange is over when the last step is.
@@ -24,10 +24,10 @@ func (w *response) Detach(step func(mayWait bool) verb.Next) (wake func(), ok bo
 }
 
 // TryWrite fits verb.Detacher. It is called after Detach only.
-func (w *response) TryWrite(p []byte) (bool, error) {
-	done, err := w.ResponseWriter.(detachable).TryWrite(p)
+func (w *response) TryWrite(head, body []byte, tail string) (bool, error) {
+	done, err := w.ResponseWriter.(detachable).TryWrite(head, body, tail)
 	if done {
-		w.bytes += int64(len(p))
+		w.bytes += int64(len(head) + len(body) + len(tail))
 	}
 	return done, err
 }

@@ -3,7 +3,10 @@ package verb
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
+
+	"github.com/kayak-k8s/kayak/internal/wire"
 )
 
 // A watch that has nothing to do needs no goroutine. Where the connection allows it (Detacher), the handler returns once the watch
@@ -28,8 +31,8 @@ type Detacher interface {
 	// Detach has step called from then on, never twice at a time, each time that the answer is woken: by wake, which never waits; when
 	// the client is gone, or the request's context ends; and when the server stops. It reports false if it cannot be done.
 	Detach(step func(mayWait bool) Next) (wake func(), ok bool)
-	// TryWrite writes all of p, or, if it would have to wait for that, nothing. It is for steps that may not wait.
-	TryWrite(p []byte) (ok bool, err error)
+	// TryWrite writes all three parts, or, if it would have to wait for that, nothing. It is for steps that may not wait.
+	TryWrite(head, body []byte, tail string) (ok bool, err error)
 }
 
 // errBusy says that the client does not take just now what there is to send.
@@ -47,6 +50,8 @@ type detached struct {
 	at    time.Time // what timer is set to
 	// trying says that the step may not wait.
 	trying bool
+	// due says that the timer has fired.
+	due atomic.Bool
 }
 
 // detach lets the watch go on without its goroutine, if that can be done; it has sent what there is. ctx is the request's. Watches of
@@ -62,7 +67,10 @@ func (w *watcher) detach() bool {
 	}
 	w.detached = d
 	d.at = w.nextLook()
-	d.timer = time.AfterFunc(time.Until(d.at), d.wake)
+	d.timer = time.AfterFunc(time.Until(d.at), func() {
+		d.due.Store(true)
+		d.wake()
+	})
 	w.cursor.Notify(d.wake)
 	return true
 }
@@ -111,4 +119,18 @@ func (w *watcher) nextLook() time.Time {
 		return at
 	}
 	return w.deadline
+}
+
+// addAtOnce sends an event without a buffer between, if it comes first and the client takes it at once.
+func (w *watcher) addAtOnce(typ string, item []byte) (done bool, err error) {
+	d := w.detached
+	if d == nil || !d.trying || w.buffer != nil {
+		return false, nil
+	}
+	space := eventBuffers.Get().(*[]byte)
+	head, body, tail := wire.ItemEvent((*space)[:0], w.out.Media, typ, w.call.Resource.Frame(), item)
+	done, err = d.to.TryWrite(head, body, tail)
+	*space = head[:0]
+	eventBuffers.Put(space)
+	return done, err
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -46,11 +47,11 @@ func (s *stepped) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (s *stepped) TryWrite(p []byte) (bool, error) {
+func (s *stepped) TryWrite(head, body []byte, tail string) (bool, error) {
 	if s.busy() {
 		return false, nil
 	}
-	_, err := s.Write(p)
+	_, err := s.Write(slices.Concat(head, body, []byte(tail)))
 	return true, err
 }
 

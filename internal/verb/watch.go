@@ -225,7 +225,8 @@ func (w *watcher) follow(ctx context.Context) error {
 // pump sends what there is. It reports whether the watch goes on: if not, because of an error or because it is over.
 func (w *watcher) pump(ctx context.Context) (goesOn bool, _ error) {
 	trying := w.detached != nil && w.detached.trying
-	for round := 1; ctx.Err() == nil && !w.over(); round++ {
+	due := !trying || w.detached.due.Swap(false) // otherwise there is no need to look at the clock
+	for round := 1; ctx.Err() == nil && !w.over(due); round++ {
 		events, revision, err := w.cursor.TryNext()
 		if err != nil && !w.ending {
 			return false, w.interpret(err)
@@ -236,7 +237,7 @@ func (w *watcher) pump(ctx context.Context) (goesOn bool, _ error) {
 			}
 		}
 		w.sent = revision
-		if w.bookmarkDue() {
+		if due && w.bookmarkDue() {
 			if err := w.bookmark(ctx, false); err != nil {
 				return false, err
 			}
@@ -249,7 +250,7 @@ func (w *watcher) pump(ctx context.Context) (goesOn bool, _ error) {
 		}
 		switch {
 		case len(events) == 0:
-			return !w.over(), nil // perhaps only now: nobody would say so again
+			return !w.over(due), nil // perhaps only now: nobody would say so again
 		case round == stepRounds:
 			w.detached.wake() // and others have their turn
 			return true, nil
@@ -282,8 +283,8 @@ func (w *watcher) wait(ctx context.Context) {
 
 // over reports whether the watch ends because its time is over, or because the server stops. It still sends what was there when that
 // began, and no more: there may always be something new.
-func (w *watcher) over() bool {
-	if w.detached != nil && !time.Now().Before(w.deadline) {
+func (w *watcher) over(due bool) bool {
+	if due && w.detached != nil && !time.Now().Before(w.deadline) {
 		return true
 	}
 	if !w.api.stopping() {
@@ -337,6 +338,9 @@ func (w *watcher) add(ctx context.Context, typ string, record *state.Record) err
 	case wire.Whole:
 		bare, err := item(w.call.Resource, record, w.out.Media)
 		if err != nil {
+			return err
+		}
+		if done, err := w.addAtOnce(typ, bare); done || err != nil {
 			return err
 		}
 		return w.addItem(typ, bare)

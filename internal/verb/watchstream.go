@@ -197,7 +197,7 @@ func (w *watcher) flush() error {
 	var err error
 	if d := w.detached; d != nil && d.trying {
 		var done bool
-		if done, err = d.to.TryWrite(*b); !done && err == nil {
+		if done, err = d.to.TryWrite(*b, nil, ""); !done && err == nil {
 			return errBusy
 		}
 	} else {

@@ -10,17 +10,23 @@ import (
 // AppendItemEvent frames a watch event around an item: what AppendEvent makes of what Object makes of it, without a copy of the
 // object in between.
 func AppendItemEvent(b []byte, media Media, typ string, gvk schema.GroupVersionKind, item []byte) []byte {
+	head, body, tail := ItemEvent(b, media, typ, gvk, item)
+	return append(append(head, body...), tail...)
+}
+
+// ItemEvent returns the parts of what AppendItemEvent appends, of which body is a part of item: it appends to b only what comes before.
+func ItemEvent(b []byte, media Media, typ string, gvk schema.GroupVersionKind, item []byte) (head, body []byte, tail string) {
 	if media == Protobuf {
 		var space [128]byte // usual names fit
 		head := appendEnvelopeHead(space[:0], gvk, len(item))
 		b = appendEventHead(b, typ, len(head)+len(item)+len(envelopeTail))
-		return append(append(append(b, head...), item...), envelopeTail...)
+		return append(b, head...), item, envelopeTail
 	}
 	b = append(b, `{"type":"`...)
 	b = append(b, typ...)
 	b = append(b, `","object":`...)
-	b = appendJSONObject(b, gvk, item)
-	return append(b, "}\n"...)
+	b, body = appendJSONHead(b, gvk, item)
+	return b, body, "}\n"
 }
 
 // envelopeTail ends an envelope: contentEncoding and contentType, with nothing in them.

@@ -46,14 +46,20 @@ func AppendObject(b []byte, gvk schema.GroupVersionKind, item func([]byte) ([]by
 
 // appendJSONObject puts kind and apiVersion in front of the members of an item.
 func appendJSONObject(b []byte, gvk schema.GroupVersionKind, item []byte) []byte {
+	b, rest := appendJSONHead(b, gvk, item)
+	return append(b, rest...)
+}
+
+// appendJSONHead appends what comes before the part of an item that stands in the object, and returns that.
+func appendJSONHead(b []byte, gvk schema.GroupVersionKind, item []byte) (_, rest []byte) {
 	if gvk.Empty() {
-		return append(b, item...)
+		return b, item
 	}
 	b = appendTypeMeta(b, gvk)
 	if len(item) > len("{}") {
 		b = append(b, ',')
 	}
-	return append(b, item[1:]...)
+	return b, item[1:]
 }
 
 // appendTypeMeta opens a JSON object, with its first two members.
