@@ -46,6 +46,9 @@ func (r *response) Detach(step func(mayWait bool) Next) (wake func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r.stream.detached = d
+	if r.sent && len(r.trailers) == 0 {
+		r.header = nil // has been sent: it may be long until the answer ends
+	}
 	if r.stream.failure != nil || c.stopping {
 		d.wake() // nobody else will
 	}

@@ -34,7 +34,12 @@ func newResponse(s *stream, r *http.Request) *response {
 	return &response{stream: s, header: make(http.Header, 8), head: r.Method == http.MethodHead, length: -1}
 }
 
-func (r *response) Header() http.Header { return r.header }
+func (r *response) Header() http.Header {
+	if r.header == nil { // it was detached
+		r.header = http.Header{}
+	}
+	return r.header
+}
 
 // WriteHeader fits http.ResponseWriter. The header is put on its way at once if the body adds nothing to it.
 func (r *response) WriteHeader(code int) {
@@ -125,6 +130,7 @@ func (r *response) sendHeader(end bool) {
 		c.fields.field("content-length", strconv.Itoa(len(r.kept)))
 	}
 	ended := end && (r.head || len(r.kept) == 0) && len(r.trailers) == 0
+	r.snapshot = nil // it may be a long answer
 	c.out.headers(r.stream.id, c.fields.block.Bytes(), ended)
 	r.stream.ended = r.stream.ended || ended
 	if httpguts.HeaderValuesContainsToken(header["Connection"], "close") {
