@@ -160,6 +160,9 @@ func (c *conn) process(frame http2.Frame, err error) bool {
 	case errors.As(err, &streamErr):
 		c.resetStream(streamErr.StreamID, streamErr.Code)
 	case errors.As(err, &connErr):
+		if f, ok := frame.(*http2.MetaHeadersFrame); ok && f != nil {
+			c.highest = max(c.highest, f.StreamID) // a client would send a request again that nobody has seen
+		}
 		return c.breach(http2.ErrCode(connErr), err)
 	case errors.Is(err, http2.ErrFrameTooLarge):
 		return c.breach(http2.ErrCodeFrameSize, err)
