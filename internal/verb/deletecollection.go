@@ -24,6 +24,9 @@ func (a *API) deleteCollection(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
+	if revision := listOptions.ResourceVersion; revision != "" && revision != "0" && listOptions.ResourceVersionMatch == "" {
+		listOptions.ResourceVersionMatch = metav1.ResourceVersionMatchExact // upstream reads pages, which are of that revision
+	}
 	options, err := c.deleteOptions(ctx)
 	if err != nil {
 		return err

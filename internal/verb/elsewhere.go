@@ -78,11 +78,11 @@ func (a *API) getElsewhere(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	var options metav1.GetOptions
-	if err := c.parameters(&options); err != nil {
+	options, err := c.getOptions()
+	if err != nil {
 		return err
 	}
-	obj, err := storage.Get(ctx, c.Info.Name, &options)
+	obj, err := storage.Get(ctx, c.Info.Name, options)
 	if err != nil {
 		return storeError(err, c)
 	}

@@ -3,9 +3,11 @@ package verb
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/kayak-k8s/kayak/internal/wire"
@@ -20,8 +22,8 @@ func (a *API) get(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	var options metav1.GetOptions
-	if err := c.parameters(&options); err != nil {
+	options, err := c.getOptions()
+	if err != nil {
 		return err
 	}
 	revision, any, err := parseRevision(options.ResourceVersion)
@@ -61,6 +63,26 @@ func (a *API) get(ctx context.Context, c *Call) error {
 	}
 	c.auditRecord(record)
 	return send(ctx, c, out, http.StatusOK, body)
+}
+
+// getOptions reads the options of a get. The parameter of an export is refused, with what upstream says for anything but no: that
+// would be another object.
+func (c *Call) getOptions() (*metav1.GetOptions, error) {
+	options := &metav1.GetOptions{}
+	if err := c.parameters(options); err != nil {
+		return nil, err
+	}
+	if !strings.Contains(c.Request.URL.RawQuery, "export") {
+		return options, nil
+	}
+	if values := c.Request.URL.Query()["export"]; len(values) > 0 {
+		var export bool
+		_ = runtime.Convert_Slice_string_To_bool(&values, &export, nil) // cannot fail
+		if export {
+			return nil, apierrors.NewBadRequest("the export parameter, deprecated since v1.14, is no longer supported")
+		}
+	}
+	return options, nil
 }
 
 // invalidResourceVersion is the answer to a get or watch. Upstream lets the same text through as an error 500, which bad input

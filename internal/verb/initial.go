@@ -15,7 +15,7 @@ func (w *watcher) sendInitial(ctx context.Context, snapshot *state.Snapshot, opt
 		return nil
 	}
 	err := w.sendAll(ctx, snapshot)
-	if err == nil && options.AllowWatchBookmarks {
+	if err == nil && options.AllowWatchBookmarks && options.SendInitialEvents != nil {
 		err = w.bookmark(ctx, true)
 	}
 	if err != nil {

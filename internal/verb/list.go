@@ -45,6 +45,8 @@ func (a *API) list(ctx context.Context, c *Call) error {
 		return a.listTable(ctx, c, out, page)
 	case out.Version == "v1beta1" && out.Media == wire.Protobuf: // the one list whose items are not its field number 2
 		return a.listObjects(ctx, c, out, page)
+	case out.Shape == wire.MetadataList && page.count == 0: // the one list whose items are null when there are none
+		return a.listObjects(ctx, c, out, page)
 	}
 	form, err := c.form(out)
 	if err != nil {
@@ -69,7 +71,6 @@ func (c *Call) listOptions() (*metainternalversion.ListOptions, error) {
 	if err := c.parameters(options); err != nil {
 		return nil, err
 	}
-	options.Watch = options.Watch || c.Info.Verb == "watch" // the deprecated paths have the verb in them
 	metainternalversion.SetListOptionsDefaults(options, true)
 	if err := invalidOptions("ListOptions", metainternalversionvalidation.ValidateListOptions(options, true)); err != nil {
 		return nil, err
@@ -102,7 +103,7 @@ func (c *Call) selectName(options *metainternalversion.ListOptions) error {
 
 // selection turns options into what records are asked.
 func (c *Call) selection(options *metainternalversion.ListOptions) *selection {
-	s := &selection{namespace: c.Info.Namespace}
+	s := &selection{namespace: c.Info.Namespace, namespaced: c.Resource.Namespaced}
 	if options.LabelSelector != nil && !options.LabelSelector.Empty() {
 		s.labels = options.LabelSelector
 	}
@@ -208,7 +209,7 @@ func (a *API) page(ctx context.Context, c *Call, options *metainternalversion.Li
 	}
 	p := &page{meta: metav1.ListMeta{ResourceVersion: strconv.FormatInt(snapshot.Revision(), 10)}}
 	if exact {
-		if record := snapshot.Get(prefix + want.name); want.matches(record) {
+		if record := snapshot.Get(prefix + want.name); want.matches(record) && record.Key >= from {
 			p.addOne(record)
 		}
 		return p, nil
@@ -262,8 +263,8 @@ func (a *API) listSnapshot(ctx context.Context, c *Call, options *metainternalve
 	if err != nil {
 		return nil, "", apierrors.NewBadRequest("invalid resource version: " + revisionError(options.ResourceVersion, err).Error())
 	}
-	exact := options.ResourceVersionMatch == metav1.ResourceVersionMatchExact ||
-		(options.ResourceVersionMatch == "" && options.Limit > 0 && revision > 0)
+	exact := revision > 0 && (options.ResourceVersionMatch == metav1.ResourceVersionMatchExact ||
+		(options.ResourceVersionMatch == "" && options.Limit > 0))
 	snapshot, err := a.snapshot(ctx, revision, any)
 	if err == nil && exact {
 		snapshot, err = a.State.At(revision)

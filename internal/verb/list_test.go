@@ -121,8 +121,7 @@ func (f *fixture) want(t testing.TB, namespace, accept string, pretty bool) []by
 	list.ResourceVersion = strconv.FormatInt(snapshot.Revision(), 10)
 	partial := &metav1.PartialObjectMetadataList{
 		TypeMeta: metav1.TypeMeta{Kind: "PartialObjectMetadataList", APIVersion: "meta.k8s.io/v1"}, ListMeta: list.ListMeta,
-		Items: []metav1.PartialObjectMetadata{},
-	}
+	} // Items stays nil when there are none: null
 	snapshot.Ascend(pods.KeyPrefix(root, namespace), "", func(record *state.Record) bool {
 		obj, err := pods.Decode(record.Value(), record.Revision)
 		if err != nil {

@@ -82,6 +82,8 @@ type selection struct {
 	name string
 	// namespace is the one namespace in which something can match, "" when there is no such limit.
 	namespace string
+	// namespaced says that the objects have namespaces.
+	namespaced bool
 }
 
 // within returns the prefix of the keys that can match, and whether name completes it to the one key that can.
@@ -126,13 +128,14 @@ func (s *selection) matches(record *state.Record) bool {
 	if s.labels != nil && !s.labels.Matches(&header.Labels) { // a pointer: a Set itself would have to be allocated
 		return false
 	}
-	return s.fields == nil || s.fields.Matches(&recordFields{record, header})
+	return s.fields == nil || s.fields.Matches(&recordFields{record, header, s.namespaced})
 }
 
 // recordFields is a record as field selectors see it: the fields of its header, and the name and namespace in its key.
 type recordFields struct {
-	record *state.Record
-	header *state.Header
+	record     *state.Record
+	header     *state.Header
+	namespaced bool
 }
 
 func (f recordFields) Has(field string) bool {
@@ -145,6 +148,9 @@ func (f recordFields) Get(field string) string {
 		_, name := splitKey(f.record.Key)
 		return name
 	case "metadata.namespace":
+		if !f.namespaced {
+			return ""
+		}
 		namespace, _ := splitKey(f.record.Key)
 		return namespace
 	}

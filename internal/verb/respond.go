@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apiserver/pkg/storage"
 
 	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/request"
@@ -169,7 +170,17 @@ func tableOf(ctx context.Context, c *Call, out wire.Output, obj runtime.Object, 
 	table.SetGroupVersionKind(gv.WithKind("Table"))
 	for i := range table.Rows {
 		row := &table.Rows[i].Object
-		switch options.IncludeObject {
+		include := options.IncludeObject
+		if include == metav1.IncludeNone {
+			end, err := storage.HasInitialEventsEndBookmarkAnnotation(row.Object)
+			if err != nil {
+				return nil, apierrors.NewInternalError(err)
+			}
+			if end {
+				include = metav1.IncludeMetadata // nothing else tells the client that it has everything
+			}
+		}
+		switch include {
 		case metav1.IncludeObject:
 			if row.Object, err = c.face().Convert(row.Object); err != nil {
 				return nil, err
@@ -181,7 +192,7 @@ func tableOf(ctx context.Context, c *Call, out wire.Output, obj runtime.Object, 
 				return nil, err
 			}
 		default:
-			return nil, apierrors.NewBadRequest(fmt.Sprintf("unrecognized includeObject value: %q", options.IncludeObject))
+			return nil, apierrors.NewBadRequest(fmt.Sprintf("unrecognized includeObject value: %q", include))
 		}
 	}
 	return table, nil
@@ -211,7 +222,7 @@ func partialMetadata(out wire.Output, obj runtime.Object) (runtime.Object, error
 		return nil, request.NotAcceptableBecause(
 			fmt.Sprintf("you requested PartialObjectMetadata, but the requested object is a list (%T)", obj))
 	}
-	list := &metav1.PartialObjectMetadataList{Items: []metav1.PartialObjectMetadata{}}
+	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(gv.WithKind("PartialObjectMetadataList"))
 	listMeta, err := meta.ListAccessor(obj)
 	if err != nil {

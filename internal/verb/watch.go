@@ -161,7 +161,10 @@ func (w *watcher) start(ctx context.Context, options *metainternalversion.ListOp
 	if err != nil {
 		return nil, nil, invalidResourceVersion(options.ResourceVersion, err)
 	}
-	sendInitial := options.SendInitialEvents != nil && *options.SendInitialEvents
+	sendInitial := revision == 0 // for a deprecated path, whose verb is in it; other requests have had a default set for them
+	if options.SendInitialEvents != nil {
+		sendInitial = *options.SendInitialEvents
+	}
 	if sendInitial || revision == 0 {
 		snapshot, err := w.api.snapshot(ctx, revision, any)
 		var future *state.FutureError

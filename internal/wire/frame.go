@@ -148,6 +148,9 @@ func (e Envelope) Head(media Media, meta metav1.ListMeta, itemsSize int) []byte 
 		return []byte(`{"apiVersion":"` + gvk.GroupVersion().String() + `","items":[`)
 	}
 	b := appendTypeMeta(make([]byte, 0, 256+len(meta.Continue)), gvk)
+	if meta.ResourceVersion == "" { // of what is not stored, which has no pages either
+		return append(b, `,"metadata":{},"items":[`...)
+	}
 	b = append(b, `,"metadata":{"resourceVersion":"`...)
 	b = append(b, meta.ResourceVersion...)
 	b = append(b, '"')

@@ -82,9 +82,6 @@ func negotiate(r *http.Request, stream, untyped bool) (Output, error) {
 			}
 		}
 	}
-	if stream {
-		return out, request.NotAcceptable(streamMediaTypes)
-	}
 	return out, request.NotAcceptable(mediaTypes)
 }
 
