@@ -39,11 +39,11 @@ import (
 //
 //   - Create*, Delete*, GuaranteedUpdate*, *Suggestion*: of the caller's hints, callbacks and preconditions below the API, for
 //     which kayak has another contract (package store) with a suite of its own (storetest).
-//   - *TransformOrDecodeError, TransformationFailure, *ErrorAggregation, WatchError, WatchWithUnsafeDelete, ListResourceVersionMatch,
-//     Stats: need a hook between the storage and its bytes (encryption), which kayak does not have.
+//   - *TransformOrDecodeError, TransformationFailure, *ErrorAggregation, WatchError, WatchErrorIsBlockingFurtherEvents,
+//     WatchWithUnsafeDelete, ListResourceVersionMatch, Stats: need a hook between the storage and its bytes (encryption), which kayak does not have.
 //   - ClusterScopedWatch, KeySchema, GetListRecursivePrefix: the same kind with keys of other shapes, which requests cannot name.
-//   - WatcherTimeout, DelayedWatchDelivery, WatchInitializationSignal, WatchContextCancel: look into the storage's own channels,
-//     signals and contexts.
+//   - WatcherTimeout, DelayedWatchDelivery, WatchInitializationSignal, WatchContextCancel, ProgressNotify, CompactRevision: look into
+//     the storage's own channels, signals, contexts and counters.
 //   - List: wants etcd's own bookkeeping: the version that a compaction makes, the form of continue tokens below the API, pages
 //     at version "0". Of its hundred cases the others pass; difftest has them against the real server.
 //   - ConsistentList, ListInconsistentContinuation, OptionalWatchBookmarks, WatchFromZero: want a cache that lags behind, etcd's
@@ -336,6 +336,7 @@ func listQuery(name string, options storage.ListOptions) url.Values {
 	set("fieldSelector", strings.Join(selectors, ","))
 	if options.SendInitialEvents != nil {
 		set("sendInitialEvents", strconv.FormatBool(*options.SendInitialEvents))
+		set("resourceVersionMatch", string(metav1.ResourceVersionMatchNotOlderThan)) // requests have to say so
 	}
 	if options.Predicate.AllowWatchBookmarks || options.ProgressNotify {
 		set("allowWatchBookmarks", "true")
@@ -417,6 +418,9 @@ func (s *suiteStorage) increase(ctx context.Context, t *testing.T) int64 {
 	return revision
 }
 
+// anyCalls is for suites that count the calls to etcd, of which there are none.
+func anyCalls(*testing.T, uint64, uint64) {}
+
 func TestUpstreamsStorageSuites(t *testing.T) {
 	t.Parallel()
 	for name, suite := range map[string]func(context.Context, *testing.T, *suiteStorage){
@@ -441,10 +445,42 @@ func TestUpstreamsStorageSuites(t *testing.T) {
 		"NamespaceScopedWatch": func(ctx context.Context, t *testing.T, s *suiteStorage) {
 			storagetesting.RunTestNamespaceScopedWatch(ctx, t, s)
 		},
+		"ListContinuation": func(ctx context.Context, t *testing.T, s *suiteStorage) {
+			storagetesting.RunTestListContinuation(ctx, t, s, anyCalls)
+		},
+		"ListContinuationWithFilter": func(ctx context.Context, t *testing.T, s *suiteStorage) {
+			storagetesting.RunTestListContinuationWithFilter(ctx, t, s, anyCalls)
+		},
+		"ListPaginationRareObject": func(ctx context.Context, t *testing.T, s *suiteStorage) {
+			storagetesting.RunTestListPaginationRareObject(ctx, t, s, anyCalls)
+		},
+		"SendInitialEventsBackwardCompatibility": func(ctx context.Context, t *testing.T, s *suiteStorage) {
+			storagetesting.RunSendInitialEventsBackwardCompatibility(ctx, t, s)
+		},
+		"WatchDispatchBookmarkEvents": func(ctx context.Context, t *testing.T, s *suiteStorage) {
+			storagetesting.RunTestWatchDispatchBookmarkEvents(ctx, t, s, false)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			suite(t.Context(), t, newSuiteStorage(t))
 		})
+	}
+}
+
+// TestUpstreamsWatchListSuites has the suites that set a feature gate of the whole process, one after another.
+func TestUpstreamsWatchListSuites(t *testing.T) {
+	for name, suite := range map[string]func(context.Context, *testing.T, *suiteStorage){
+		"WatchSemantics": func(ctx context.Context, t *testing.T, s *suiteStorage) {
+			storagetesting.RunWatchSemantics(ctx, t, s)
+		},
+		"WatchSemanticInitialEventsExtended": func(ctx context.Context, t *testing.T, s *suiteStorage) {
+			storagetesting.RunWatchSemanticInitialEventsExtended(ctx, t, s)
+		},
+		"WatchListMatchSingle": func(ctx context.Context, t *testing.T, s *suiteStorage) {
+			storagetesting.RunWatchListMatchSingle(ctx, t, s)
+		},
+	} {
+		t.Run(name, func(t *testing.T) { suite(t.Context(), t, newSuiteStorage(t)) })
 	}
 }
