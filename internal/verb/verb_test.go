@@ -2,14 +2,17 @@ package verb_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apiserver/pkg/admission"
 	genericrequest "k8s.io/apiserver/pkg/endpoints/request"
 	api "k8s.io/kubernetes/pkg/apis/core"
@@ -171,6 +174,58 @@ func TestDeleteIsDecidedOnWhatIsStored(t *testing.T) {
 	f.must(t, "DELETE", path+"/p", `{"gracePeriodSeconds":0}`)
 	if _, err := f.Store.Get(t.Context(), key); err != nil {
 		t.Fatalf("the pod is gone in spite of its finalizer: %v", err)
+	}
+}
+
+// counting counts what goes to the store.
+type counting struct {
+	store.Store
+	gets, puts, deletes int
+}
+
+func (c *counting) Get(ctx context.Context, key string) (store.KV, error) {
+	c.gets++
+	return c.Store.Get(ctx, key)
+}
+
+func (c *counting) Put(ctx context.Context, key string, value []byte, expect int64, options store.PutOptions) (int64, error) {
+	c.puts++
+	return c.Store.Put(ctx, key, value, expect, options)
+}
+
+func (c *counting) Delete(ctx context.Context, key string, expect int64) (int64, error) {
+	c.deletes++
+	return c.Store.Delete(ctx, key, expect)
+}
+
+// A delete that leaves no time is two writes and nothing else, though the state has not seen the first one by the second; its answer is
+// what was stored last, at the revision of the removal.
+func TestDeleteAtOnceIsTwoWrites(t *testing.T) {
+	t.Parallel()
+	var c *counting
+	f := newFixture(t, func(s store.Store) store.Store {
+		c = &counting{Store: s}
+		return c
+	})
+	const path = "/api/v1/namespaces/default/pods"
+	f.must(t, "POST", path, `{"metadata":{"name":"p"},"spec":{"containers":[{"name":"c","image":"i"}]}}`)
+	f.catchUp(t)
+	f.freeze()
+	c.gets, c.puts, c.deletes = 0, 0, 0
+	w := f.do(t, "DELETE", path+"/p", "", `{"gracePeriodSeconds":0}`)
+	var answer corev1.Pod
+	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || w.Code != http.StatusOK {
+		t.Fatal(w.Code, err, w.Body)
+	}
+	if c.gets != 0 || c.puts != 1 || c.deletes != 1 {
+		t.Errorf("%d reads, %d writes, %d removals", c.gets, c.puts, c.deletes)
+	}
+	revision, err := f.Store.Revision(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer.ResourceVersion != strconv.FormatInt(revision, 10) || answer.DeletionTimestamp == nil || *answer.DeletionGracePeriodSeconds != 0 {
+		t.Errorf("the answer is not what was removed at revision %d: %s", revision, w.Body)
 	}
 }
 

@@ -31,6 +31,12 @@ func TestItemEventIsEventOfObject(t *testing.T) {
 					t.Fatal(err)
 				}
 				before := []byte("before")
+				if media == JSON {
+					appended, err := AppendObject(bytes.Clone(before), gvk, func(b []byte) ([]byte, error) { return append(b, item...), nil })
+					if err != nil || !bytes.Equal(appended, append(bytes.Clone(before), object...)) {
+						t.Fatalf("%v %d: appended %.200q, not %.200q", gvk, size, appended, object)
+					}
+				}
 				want := AppendEvent(bytes.Clone(before), media, "MODIFIED", object)
 				got := AppendItemEvent(bytes.Clone(before), media, "MODIFIED", gvk, item)
 				if !bytes.Equal(got, want) {
