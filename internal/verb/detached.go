@@ -54,11 +54,10 @@ type detached struct {
 	due atomic.Bool
 }
 
-// detach lets the watch go on without its goroutine, if that can be done; it has sent what there is. ctx is the request's. Watches of
-// custom resources, which end when the definition changes, stay where they are.
+// detach lets the watch go on without its goroutine, if that can be done; it has sent what there is.
 func (w *watcher) detach() bool {
 	to, ok := w.call.Writer.(Detacher)
-	if !ok || w.single || w.call.Resource.Custom != nil {
+	if !ok || w.single {
 		return false
 	}
 	d := &detached{ctx: w.request, to: to}
@@ -72,6 +71,9 @@ func (w *watcher) detach() bool {
 		d.wake()
 	})
 	w.cursor.Notify(d.wake)
+	if custom := w.call.Resource.Custom; custom != nil {
+		w.api.endings.add(custom.Done, w)
+	}
 	return true
 }
 
@@ -100,6 +102,9 @@ func (w *watcher) step(mayWait bool) Next {
 		w.fail(w.failure)
 	}
 	d.timer.Stop()
+	if custom := w.call.Resource.Custom; custom != nil {
+		w.api.endings.remove(custom.Done, w)
+	}
 	w.end()
 	return End
 }

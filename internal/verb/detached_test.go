@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/kayak-k8s/kayak/internal/kind"
+	"github.com/kayak-k8s/kayak/internal/request"
 	"github.com/kayak-k8s/kayak/internal/verb"
 )
 
@@ -216,6 +219,41 @@ func TestWatchInStepsEnds(t *testing.T) {
 			}
 			if err := json.Unmarshal(s.body.Bytes(), &e); err != nil || e.Type != "ERROR" || e.Object.Code != http.StatusGone {
 				t.Errorf("%v: %s", err, s.body.String())
+			}
+		})
+	}
+	for _, busy := range []bool{false, true} {
+		t.Run(fmt.Sprint("served otherwise ", busy), func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, nil)
+			custom, done := *f.table.Resource("", "v1", "configmaps").Kind, make(chan struct{})
+			custom.Custom = &kind.Custom{Done: done}
+			resource := *f.table.Resource("", "v1", "configmaps")
+			resource.Kind = &custom
+			var watches []*stepped
+			for range 3 {
+				s := newStepped(func() bool { return busy })
+				r := httptest.NewRequestWithContext(t.Context(), "GET", configMaps+"?watch=1&resourceVersion=1", nil)
+				info, err := request.Parse(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := f.Serve(&verb.Call{Writer: s, Request: r, Info: info, Resource: &resource}); err != nil || s.step == nil {
+					t.Fatal("not detached", err)
+				}
+				watches = append(watches, s)
+			}
+			for range 100 {
+				f.must(t, "POST", configMaps, `{"metadata":{"generateName":"last"}}`)
+			}
+			f.catchUp(t)
+			close(done)
+			for _, s := range watches {
+				go s.run()
+				<-s.ended
+				if n := bytes.Count(s.body.Bytes(), []byte("ADDED")); n != 100 {
+					t.Errorf("%d events were told, want 100", n)
+				}
 			}
 		})
 	}

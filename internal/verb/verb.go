@@ -58,6 +58,8 @@ type API struct {
 	Stopping <-chan struct{}
 	// Turns are shared by all that write through the same store; nil for none.
 	Turns *Turns
+
+	endings endings
 }
 
 // Call is one request for one resource.

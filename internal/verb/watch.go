@@ -230,6 +230,9 @@ func (w *watcher) pump(ctx context.Context) (goesOn bool, _ error) {
 	trying := w.detached != nil && w.detached.trying
 	due := !trying || w.detached.due.Swap(false) // otherwise there is no need to look at the clock
 	for round := 1; ctx.Err() == nil && !w.over(due); round++ {
+		if custom := w.call.Resource.Custom; custom != nil && closed(custom.Done) {
+			w.ending = true // what has happened until now is still told
+		}
 		events, revision, err := w.cursor.TryNext()
 		if err != nil && !w.ending {
 			return false, w.interpret(err)
@@ -248,7 +251,7 @@ func (w *watcher) pump(ctx context.Context) (goesOn bool, _ error) {
 		if len(events) > 0 && !trying {
 			continue // what has come meanwhile goes with the same write
 		}
-		if err := w.flush(); err != nil || w.ending {
+		if err := w.flush(); err != nil || w.ending && len(events) == 0 {
 			return false, err
 		}
 		switch {
@@ -278,7 +281,6 @@ func (w *watcher) wait(ctx context.Context) {
 	case <-w.cursor.Wait():
 	case <-alarm:
 	case <-done:
-		w.ending = true // what has happened until now is still told
 	case <-ctx.Done():
 	case <-w.api.Stopping:
 	}
@@ -300,9 +302,11 @@ func (w *watcher) over(due bool) bool {
 }
 
 // stopping reports whether the server has begun to stop.
-func (a *API) stopping() bool {
+func (a *API) stopping() bool { return closed(a.Stopping) }
+
+func closed(c <-chan struct{}) bool {
 	select {
-	case <-a.Stopping:
+	case <-c:
 		return true
 	default:
 		return false
