@@ -121,7 +121,7 @@ func (s *Server) assemble(life context.Context) (p *parts, err error) {
 	*p.api = verb.API{
 		State: s.state, Store: s.store, Root: p.root, Authorizer: p.authorizer, Fields: managedfields.New(),
 		EventTTL: s.config.EventTTL, MinRequestTimeout: s.config.MinRequestTimeout,
-		DeleteCollectionWorkers: s.config.DeleteCollectionWorkers, Stopping: stopping, Turns: &verb.Turns{},
+		DeleteCollectionWorkers: s.config.DeleteCollectionWorkers, Stopping: stopping, Turns: &verb.Turns{}, Endings: &verb.Endings{},
 	}
 	p.objects.Connect(p.api, p.table)
 	// What is not served is still stored, and the server's own parts may need it.

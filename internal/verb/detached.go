@@ -57,7 +57,7 @@ type detached struct {
 // detach lets the watch go on without its goroutine, if that can be done; it has sent what there is.
 func (w *watcher) detach() bool {
 	to, ok := w.call.Writer.(Detacher)
-	if !ok || w.single {
+	if !ok || w.single || w.call.Resource.Custom != nil && w.api.Endings == nil {
 		return false
 	}
 	d := &detached{ctx: w.request, to: to}
@@ -72,7 +72,7 @@ func (w *watcher) detach() bool {
 	})
 	w.cursor.Notify(d.wake)
 	if custom := w.call.Resource.Custom; custom != nil {
-		w.api.endings.add(custom.Done, w)
+		w.api.Endings.add(custom.Done, w)
 	}
 	return true
 }
@@ -103,7 +103,7 @@ func (w *watcher) step(mayWait bool) Next {
 	}
 	d.timer.Stop()
 	if custom := w.call.Resource.Custom; custom != nil {
-		w.api.endings.remove(custom.Done, w)
+		w.api.Endings.remove(custom.Done, w)
 	}
 	w.end()
 	return End

@@ -2,9 +2,9 @@ package verb
 
 import "sync"
 
-// endings tell detached watches of custom resources that what they watch is no longer served as it was when they began. A definition
-// that is watched takes one goroutine, however many watch. The zero value is ready.
-type endings struct {
+// Endings tell detached watches of custom resources that what they watch is no longer served as it was when they began. A definition
+// that is watched takes one goroutine, however many watch. The zero value is ready; with nil such watches have a goroutine each.
+type Endings struct {
 	mu sync.Mutex // guards the following, and what is in it
 	of map[<-chan struct{}]*ending
 }
@@ -15,7 +15,7 @@ type ending struct {
 	unwanted chan struct{} // closed when there are none any more
 }
 
-func (e *endings) add(done <-chan struct{}, w *watcher) {
+func (e *Endings) add(done <-chan struct{}, w *watcher) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.of == nil {
@@ -30,7 +30,7 @@ func (e *endings) add(done <-chan struct{}, w *watcher) {
 	at.watchers[w] = struct{}{}
 }
 
-func (e *endings) wait(done <-chan struct{}, at *ending) {
+func (e *Endings) wait(done <-chan struct{}, at *ending) {
 	select {
 	case <-done:
 	case <-at.unwanted:
@@ -41,9 +41,12 @@ func (e *endings) wait(done <-chan struct{}, at *ending) {
 	for w := range at.watchers {
 		w.detached.wake()
 	}
+	if e.of[done] == at {
+		delete(e.of, done) // whoever comes only now is told by another
+	}
 }
 
-func (e *endings) remove(done <-chan struct{}, w *watcher) {
+func (e *Endings) remove(done <-chan struct{}, w *watcher) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	at := e.of[done]

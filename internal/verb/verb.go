@@ -31,7 +31,7 @@ import (
 	"github.com/kayak-k8s/kayak/internal/wire"
 )
 
-// API is what verbs need. All fields but Admission, Unconcerned, Governs, Fields and Turns are required. It is safe for concurrent use once it is filled in.
+// API is what verbs need. All fields but Admission, Unconcerned, Governs, Fields, Turns and Endings are required. It is safe for concurrent use once it is filled in.
 type API struct {
 	State *state.State
 	Store store.Store
@@ -58,8 +58,8 @@ type API struct {
 	Stopping <-chan struct{}
 	// Turns are shared by all that write through the same store; nil for none.
 	Turns *Turns
-
-	endings endings
+	// Endings are shared by all who watch by way of the same API; nil for none.
+	Endings *Endings
 }
 
 // Call is one request for one resource.

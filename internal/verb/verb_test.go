@@ -76,7 +76,7 @@ func newFixture(t testing.TB, wrap func(store.Store) store.Store, set ...func(*s
 		t.Fatal(err)
 	}
 	return &fixture{
-		API:   &verb.API{State: s, Store: backend, Root: root, MinRequestTimeout: time.Minute, Stopping: make(chan struct{}), Turns: &verb.Turns{}},
+		API:   &verb.API{State: s, Store: backend, Root: root, MinRequestTimeout: time.Minute, Stopping: make(chan struct{}), Turns: &verb.Turns{}, Endings: &verb.Endings{}},
 		table: table, freeze: freeze,
 	}
 }

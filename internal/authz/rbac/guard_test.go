@@ -53,7 +53,7 @@ func newServer(t *testing.T) *server {
 	backend := memory.New()
 	*s.API = verb.API{
 		State: state.New(state.Options{Store: backend, Prefix: root, Families: families}), Store: backend, Root: root,
-		Authorizer: s.rbac, MinRequestTimeout: time.Minute, Stopping: make(chan struct{}), Turns: &verb.Turns{},
+		Authorizer: s.rbac, MinRequestTimeout: time.Minute, Stopping: make(chan struct{}), Turns: &verb.Turns{}, Endings: &verb.Endings{},
 	}
 	s.rbac.Follow(rbac.Source{
 		State: s.State, Root: root, Roles: s.kind("roles"), ClusterRoles: s.kind("clusterroles"),
