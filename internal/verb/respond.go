@@ -65,7 +65,12 @@ func (a *API) respond(ctx context.Context, c *Call, out wire.Output, code int, o
 // respondJSON answers with a whole object, by way of a buffer that is used again: what is sent is not kept.
 func (a *API) respondJSON(ctx context.Context, c *Call, out wire.Output, code int, obj runtime.Object) error {
 	buffer := bodies.Get().(*[]byte)
-	body, err := wire.AppendObject((*buffer)[:0], c.face().Frame(), func(b []byte) ([]byte, error) { return c.face().AppendItem(b, obj, false) })
+	body, err := wire.AppendObject((*buffer)[:0], c.face().Frame(), func(b []byte) ([]byte, error) {
+		if item := c.written.item(obj, out.Media); item != nil {
+			return append(b, item...), nil
+		}
+		return c.face().AppendItem(b, obj, false)
+	})
 	if err != nil {
 		return err
 	}
