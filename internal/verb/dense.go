@@ -20,8 +20,8 @@ type dense []byte
 // pack returns the dense form of a span's items, which is kept if the span keeps anything.
 func (f *form) pack(span state.Span) (dense, error) {
 	return span.Encoding(f.dense, func(former state.Former) ([]byte, error) {
-		room := rooms.Get().(*room)
-		defer rooms.Put(room)
+		room := newRoom()
+		defer room.free()
 		if err := room.join(f, span, former); err != nil {
 			return nil, err
 		}
@@ -36,6 +36,18 @@ type room struct {
 }
 
 var rooms = sync.Pool{New: func() any { return new(room) }}
+
+// keptRoom is the size, in bytes of joined items, above which a room is not used again.
+const keptRoom = 4 << 20
+
+func newRoom() *room { return rooms.Get().(*room) }
+
+// free gives the room back. Nobody may use it afterwards.
+func (r *room) free() {
+	if cap(r.joined) <= keptRoom {
+		rooms.Put(r)
+	}
+}
 
 func (r *room) pack() dense {
 	head := binary.AppendUvarint(nil, uint64(len(r.lengths)))
@@ -73,10 +85,11 @@ func (r *room) join(f *form, span state.Span, former state.Former) error {
 	return nil
 }
 
-// known are the items of a former span, which are asked for in the order of their keys.
+// known is what is known of the records of a former span, which are asked for in the order of their keys.
 type known struct {
 	records []*state.Record
-	items   items
+	// next returns what was made of the next record, and the length of the item in it.
+	next func() (made []byte, length int)
 }
 
 func (r *room) known(media wire.Media, former state.Former) (known, error) {
@@ -88,21 +101,24 @@ func (r *room) known(media wire.Media, former state.Former) (known, error) {
 	if r.former, err = packed.unpack(r.former); err != nil {
 		return known{}, err
 	}
-	return known{former.Records, packed.items(media, r.former)}, nil
+	items := packed.items(media, r.former)
+	return known{former.Records, func() ([]byte, int) {
+		framed, item := items.next()
+		return framed, len(item)
+	}}, nil
 }
 
-// of returns the framed item of a record, and the length of the item; nil if it is not known.
-func (k *known) of(record *state.Record) (framed []byte, length int) {
+// of returns what next does for a record, nil if it is not known.
+func (k *known) of(record *state.Record) (made []byte, length int) {
 	for len(k.records) > 0 && k.records[0].Key < record.Key {
 		k.records = k.records[1:]
-		k.items.next()
+		k.next()
 	}
 	if len(k.records) == 0 || k.records[0] != record {
 		return nil, 0
 	}
 	k.records = k.records[1:]
-	framed, item := k.items.next()
-	return framed, len(item)
+	return k.next()
 }
 
 // item joins an item, which is made if it is not kept, and then not kept.

@@ -233,8 +233,8 @@ func (g *gathering) pack(span state.Span) (wire.Packed, error) {
 		if err != nil {
 			return nil, err
 		}
-		room := rooms.Get().(*room)
-		defer rooms.Put(room)
+		room := newRoom()
+		defer room.free()
 		if room.joined, err = packed.unpack(room.joined); err != nil {
 			return nil, err
 		}

@@ -28,8 +28,8 @@ func (t *tableWriter) addPacked(ctx context.Context, span state.Span, object *fo
 		id += "/" + object.id
 	}
 	packed, err := span.Encoding(id, func(former state.Former) ([]byte, error) {
-		room := rooms.Get().(*room)
-		defer rooms.Put(room)
+		room := newRoom()
+		defer room.free()
 		if err := t.joinRows(ctx, room, span.Records, object, former); err != nil {
 			return nil, err
 		}
@@ -64,8 +64,7 @@ func (t *tableWriter) addPacked(ctx context.Context, span state.Span, object *fo
 }
 
 // joinRows makes the rows of records as they are packed: of each the row to keep and the object, with their lengths before them;
-// both are empty when the row cannot be kept.
-// What was made of them formerly is not made again.
+// both are empty when the row cannot be kept. What was made of them formerly is not made again.
 func (t *tableWriter) joinRows(ctx context.Context, room *room, records []*state.Record, object *form, former state.Former) error {
 	room.joined = room.joined[:0]
 	known, err := room.knownRows(former)
@@ -73,7 +72,7 @@ func (t *tableWriter) joinRows(ctx context.Context, room *room, records []*state
 		return err
 	}
 	for _, record := range records {
-		if row := known.of(record); row != nil {
+		if row, _ := known.of(record); row != nil {
 			room.joined = append(room.joined, row...)
 			continue
 		}
@@ -93,40 +92,24 @@ func (t *tableWriter) joinRows(ctx context.Context, room *room, records []*state
 	return nil
 }
 
-// knownRows are the rows of a former span, which are asked for in the order of their keys.
-type knownRows struct {
-	records []*state.Record
-	pieces  []byte
-}
-
-func (r *room) knownRows(former state.Former) (known knownRows, err error) {
+// knownRows are the rows of a former span, as they are packed.
+func (r *room) knownRows(former state.Former) (_ known, err error) {
 	if former.Data == nil {
-		return known, nil
+		return known{}, nil
 	}
 	if r.former, err = s2.Decode(r.former[:cap(r.former)], former.Data); err != nil {
-		return known, internalError("rows that were packed cannot be unpacked: %v", err)
+		return known{}, internalError("rows that were packed cannot be unpacked: %v", err)
 	}
-	return knownRows{former.Records, r.former}, nil
-}
-
-// of returns the two pieces that a record's row is packed as, nil if it is not known.
-func (k *knownRows) of(record *state.Record) []byte {
-	for len(k.records) > 0 && k.records[0].Key <= record.Key {
-		same := k.records[0] == record
-		pieces := k.pieces
-		for range 2 {
-			_, rest, err := cutPiece(k.pieces)
-			if err != nil {
-				return nil
+	rest := r.former
+	return known{former.Records, func() ([]byte, int) {
+		row := rest
+		for range 2 { // the row and the object
+			if _, rest, err = cutPiece(rest); err != nil {
+				return nil, 0
 			}
-			k.pieces = rest
 		}
-		k.records = k.records[1:]
-		if same {
-			return pieces[:len(pieces)-len(k.pieces)]
-		}
-	}
-	return nil
+		return row[:len(row)-len(rest)], 0
+	}}, nil
 }
 
 // makeKept makes a row to keep and its object, both of one decoded object, which it changes.
