@@ -118,7 +118,7 @@ func (a *API) watchTimeout(options *metainternalversion.ListOptions) time.Durati
 	return time.Duration(float64(a.MinRequestTimeout) * (rand.Float64() + 1))
 }
 
-// watcher is one watch. It belongs to one goroutine.
+// watcher is one watch. It belongs to one goroutine at a time: that of its handler, and then whichever runs its steps.
 type watcher struct {
 	api       *API
 	call      *Call
