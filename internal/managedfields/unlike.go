@@ -63,9 +63,12 @@ func (d *unlikes) of(t reflect.Type) unlike {
 }
 
 func (d *unlikes) make(t reflect.Type) unlike {
-	switch t {
-	case reflect.TypeFor[metav1.Time](), reflect.TypeFor[metav1.MicroTime](), reflect.TypeFor[resource.Quantity](),
-		reflect.TypeFor[metav1.FieldsV1](), reflect.TypeFor[metav1.ManagedFieldsEntry](): // have an equality of their own
+	switch t { // those that have an equality of their own
+	case reflect.TypeFor[metav1.Time]():
+		return func(a, b unsafe.Pointer) bool { return !(*metav1.Time)(a).Time.Equal((*metav1.Time)(b).Time) }
+	case reflect.TypeFor[metav1.MicroTime]():
+		return func(a, b unsafe.Pointer) bool { return !(*metav1.MicroTime)(a).Time.Equal((*metav1.MicroTime)(b).Time) }
+	case reflect.TypeFor[resource.Quantity](), reflect.TypeFor[metav1.FieldsV1](), reflect.TypeFor[metav1.ManagedFieldsEntry]():
 		return nil
 	}
 	switch t.Kind() {
