@@ -141,7 +141,7 @@ func (w *warnings) AddWarning(_, text string) {
 
 // serve handles a request as the pipeline would.
 func (f *fixture) serve(w http.ResponseWriter, r *http.Request) {
-	info, err := request.Parse(r)
+	info, err := request.Parse(r, r.URL.Query())
 	if err == nil {
 		ctx := genericrequest.WithRequestInfo(r.Context(), info)
 		r = r.WithContext(genericrequest.WithUser(ctx, &user.DefaultInfo{Name: "admin", Groups: []string{"system:masters"}}))
@@ -149,7 +149,7 @@ func (f *fixture) serve(w http.ResponseWriter, r *http.Request) {
 		if resource == nil || !resource.Allows(info.Subresource, info.Verb) {
 			err = request.UnknownResource()
 		} else {
-			err = f.Serve(&verb.Call{Writer: w, Request: r, Info: info, Resource: resource, Sub: resource.Subresources[info.Subresource]})
+			err = f.Serve(&verb.Call{Writer: w, Request: r, Query: r.URL.Query(), Info: info, Resource: resource, Sub: resource.Subresources[info.Subresource]})
 		}
 	}
 	if err != nil {

@@ -32,7 +32,9 @@ type Info = genericrequest.RequestInfo
 //
 // and every other path is a non-resource request, whose verb is the method in lower case. The rules are those of
 // k8s.io/apiserver/pkg/endpoints/request/requestinfo.go. The error is one of the path's form.
-func Parse(r *http.Request) (*Info, error) {
+//
+// The query is the request's, parsed; nil if there is none.
+func Parse(r *http.Request, query url.Values) (*Info, error) {
 	info := &Info{Path: r.URL.Path, Verb: strings.ToLower(r.Method)}
 	parts := splitPath(r.URL.Path)
 	if len(parts) < 3 {
@@ -79,10 +81,10 @@ func Parse(r *http.Request) (*Info, error) {
 		info.Subresource = parts[2]
 	}
 	if info.Name == "" {
-		refineCollectionVerb(info, r.URL)
+		refineCollectionVerb(info, query)
 	}
 	if !verbInPath {
-		addSelectors(info, r.URL)
+		addSelectors(info, query)
 	}
 	return info, nil
 }
@@ -98,16 +100,12 @@ var verbs = map[string]string{
 
 // refineCollectionVerb tells list from watch, and delete from deletecollection. A list or watch of one object by
 // fieldSelector=metadata.name=x is authorized with that name.
-func refineCollectionVerb(info *Info, u *url.URL) {
+func refineCollectionVerb(info *Info, query url.Values) {
 	switch info.Verb {
 	case "delete":
 		info.Verb = "deletecollection"
 	case "get":
 		info.Verb = "list"
-		if u.RawQuery == "" {
-			return
-		}
-		query := u.Query()
 		if watches(query) {
 			info.Verb = "watch"
 		}
@@ -145,18 +143,12 @@ func selectedName(query url.Values) string {
 	return name
 }
 
-func addSelectors(info *Info, u *url.URL) {
+func addSelectors(info *Info, query url.Values) {
 	switch info.Verb {
 	case "list", "watch", "deletecollection":
-	default:
-		return
+		info.FieldSelector = query.Get("fieldSelector")
+		info.LabelSelector = query.Get("labelSelector")
 	}
-	if u.RawQuery == "" {
-		return
-	}
-	query := u.Query()
-	info.FieldSelector = query.Get("fieldSelector")
-	info.LabelSelector = query.Get("labelSelector")
 }
 
 func splitPath(path string) []string {

@@ -25,7 +25,7 @@ func compare(t interface {
 }, r *http.Request) {
 	t.Helper()
 	want, wantErr := upstream.NewRequestInfo(r)
-	got, gotErr := Parse(r)
+	got, gotErr := Parse(r, r.URL.Query())
 	if (wantErr != nil) != (gotErr != nil) {
 		t.Fatalf("%s %s: error %v, upstream's %v", r.Method, r.URL, gotErr, wantErr)
 	}
@@ -74,7 +74,7 @@ func BenchmarkParse(b *testing.B) {
 	r := &http.Request{Method: "GET", URL: &url.URL{Path: "/apis/apps/v1/namespaces/default/deployments/nginx"}}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := Parse(r); err != nil {
+		if _, err := Parse(r, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -30,7 +30,7 @@ func (s *Server) identify(x *exchange) {
 	x.auditID = id[:min(len(id), maxAuditID)]
 	if s.options.Audit != nil {
 		x.received = time.Now()
-		x.r = x.r.WithContext(audit.Context(x.r.Context(), id))
+		x.with(audit.Context(x.r.Context(), id))
 	}
 }
 
@@ -82,7 +82,7 @@ func (x *exchange) tell(event *audit.Event) {
 		return
 	}
 	x.event = event
-	x.r = x.r.WithContext(event.Context())
+	x.with(event.Context())
 	x.w.answering = event.Answering
 	x.release = append(x.release, func() {
 		if x.panicked != nil {

@@ -38,5 +38,5 @@ func (s *Server) authenticate(x *exchange) error {
 // asks notes whose request it is.
 func (s *Server) asks(x *exchange, u user.Info) {
 	x.user = u
-	x.r = x.r.WithContext(genericrequest.WithUser(x.r.Context(), u))
+	x.with(genericrequest.WithUser(x.r.Context(), u))
 }

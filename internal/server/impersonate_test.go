@@ -93,7 +93,7 @@ func TestImpersonation(t *testing.T) {
 		for i := 0; i < len(test.headers); i += 2 {
 			r.Header.Add(test.headers[i], test.headers[i+1])
 		}
-		info, err := request.Parse(r)
+		info, err := request.Parse(r, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

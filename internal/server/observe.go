@@ -3,7 +3,6 @@ package server
 import (
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -83,7 +82,7 @@ func codeLabel(code int) string {
 // labels of a request. What is not served has none, so that clients cannot make series.
 func (s *Server) labels(x *exchange) seriesLabels {
 	l := seriesLabels{code: codeLabel(x.w.code), verb: methodLabel(x.r.Method)}
-	if query := x.r.URL.RawQuery; (strings.Contains(query, "dryRun") || strings.Contains(query, "%")) && x.r.URL.Query().Has("dryRun") {
+	if x.query.Has("dryRun") {
 		l.dryRun = "All"
 	}
 	info := x.info

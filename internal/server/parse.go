@@ -13,7 +13,10 @@ import (
 
 // parse finds out what the request asks for, and sets its deadline.
 func (s *Server) parse(x *exchange) error {
-	info, err := request.Parse(x.r)
+	if x.r.URL.RawQuery != "" {
+		x.query = x.r.URL.Query()
+	}
+	info, err := request.Parse(x.r, x.query)
 	x.info = info
 	if err != nil {
 		return apierrors.NewBadRequest(err.Error())
@@ -29,7 +32,7 @@ func (s *Server) parse(x *exchange) error {
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		x.release = append(x.release, cancel)
 	}
-	x.r = x.r.WithContext(ctx)
+	x.with(ctx)
 	return nil
 }
 
@@ -41,24 +44,41 @@ func (s *Server) badTimeout(x *exchange, err error) error {
 	return err
 }
 
+// writeTimeout bounds one write, body and all, as upstream's requestTimeoutUpperBound does
+// (apiserver/pkg/endpoints/handlers/rest.go).
+const writeTimeout = 34 * time.Second
+
 // timeout is how long the request may take: as long as it says itself, but not longer than the server's limit
 // (apiserver/pkg/endpoints/filters/request_deadline.go).
 func (s *Server) timeout(x *exchange) (time.Duration, error) {
-	if x.r.URL.RawQuery == "" {
-		return s.options.RequestTimeout, nil
+	limit := s.options.RequestTimeout
+	if writesOne(x.info) {
+		limit = min(limit, writeTimeout)
 	}
-	value := x.r.URL.Query().Get("timeout")
+	value := x.query.Get("timeout")
 	if value == "" {
-		return s.options.RequestTimeout, nil
+		return limit, nil
 	}
 	timeout, err := time.ParseDuration(value)
 	if err != nil {
 		return 0, apierrors.NewBadRequest("invalid timeout specified in the request URL - " + err.Error())
 	}
-	if timeout <= 0 || timeout > s.options.RequestTimeout {
-		return s.options.RequestTimeout, nil
+	if timeout <= 0 || timeout > limit {
+		return limit, nil
 	}
 	return timeout, nil
+}
+
+// writesOne reports whether the request writes one object. To delete a collection may take longer.
+func writesOne(info *request.Info) bool {
+	if !info.IsResourceRequest {
+		return false
+	}
+	switch info.Verb {
+	case "create", "update", "patch", "delete":
+		return true
+	}
+	return false
 }
 
 // longRunning requests have no deadline and take no place among the others

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"time"
 
@@ -20,8 +21,11 @@ import (
 type exchange struct {
 	w *response
 	r *http.Request
+	// own is what r points to once it has a context of the exchange's making.
+	own http.Request
 
 	// What the stages find out, in their order.
+	query   url.Values // nil if there is none
 	info    *request.Info
 	user    user.Info
 	auditID string
@@ -38,6 +42,13 @@ type exchange struct {
 	took []time.Duration
 	// release are the things to do when the request has been answered.
 	release []func()
+}
+
+// with gives the request a context. A handler must not change the request that it was given; the exchange changes a copy, again
+// and again.
+func (x *exchange) with(ctx context.Context) {
+	x.own = *x.r.WithContext(ctx)
+	x.r = &x.own
 }
 
 // stage is one step of the pipeline. It may answer the request, with an error that becomes a Status or by itself, and then

@@ -51,7 +51,7 @@ func (s *Server) route(x *exchange) (*verb.Call, error) {
 	if resource == nil || !inScope(resource, info) || info.Verb == "proxy" {
 		return nil, request.UnknownResource()
 	}
-	call := &verb.Call{Writer: x.w, Request: x.r, Info: info, Resource: resource, Audit: x.event, Fail: func(err error) { s.fail(x, err) }}
+	call := &verb.Call{Writer: x.w, Request: x.r, Query: x.query, Info: info, Resource: resource, Audit: x.event, Fail: func(err error) { s.fail(x, err) }}
 	if resource.Custom != nil && resource.Deprecation != "" { // upstream warns before it looks for a subresource
 		x.w.AddWarning("", resource.Deprecation)
 	}

@@ -185,12 +185,12 @@ func (f *server) do(ctx context.Context, method, path, body string) *httptest.Re
 		r.Header.Set("Content-Type", "application/merge-patch+json")
 	}
 	w := httptest.NewRecorder()
-	info, err := request.Parse(r)
+	info, err := request.Parse(r, r.URL.Query())
 	if err == nil {
 		r = r.WithContext(genericrequest.WithRequestInfo(r.Context(), info))
 		resource := f.table.Resource(info.APIGroup, info.APIVersion, info.Resource)
 		err = f.API.Serve(&verb.Call{
-			Writer: w, Request: r, Info: info, Resource: resource, Sub: resource.Subresources[info.Subresource],
+			Writer: w, Request: r, Query: r.URL.Query(), Info: info, Resource: resource, Sub: resource.Subresources[info.Subresource],
 		})
 	}
 	if err != nil {

@@ -22,8 +22,6 @@ import (
 
 // create stores a new object: decode ▸ mutate ▸ name ▸ prepare and validate ▸ validate admission ▸ write if there is none.
 func (a *API) create(ctx context.Context, c *Call) error {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
 	out, err := c.negotiate(false)
 	if err != nil {
 		return err

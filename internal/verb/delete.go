@@ -21,8 +21,6 @@ import (
 // delete removes an object, or marks it: one with finalizers, or with a grace period, or a namespace, first gets a
 // deletionTimestamp and stays until somebody has done what is left to do.
 func (a *API) delete(ctx context.Context, c *Call) error {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
 	out, err := c.negotiate(false)
 	if err != nil {
 		return err

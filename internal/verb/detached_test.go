@@ -234,11 +234,11 @@ func TestWatchInStepsEnds(t *testing.T) {
 			for range 3 {
 				s := newStepped(func() bool { return busy })
 				r := httptest.NewRequestWithContext(t.Context(), "GET", configMaps+"?watch=1&resourceVersion=1", nil)
-				info, err := request.Parse(r)
+				info, err := request.Parse(r, r.URL.Query())
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := f.Serve(&verb.Call{Writer: s, Request: r, Info: info, Resource: &resource}); err != nil || s.step == nil {
+				if err := f.Serve(&verb.Call{Writer: s, Request: r, Query: r.URL.Query(), Info: info, Resource: &resource}); err != nil || s.step == nil {
 					t.Fatal("not detached", err)
 				}
 				watches = append(watches, s)

@@ -3,7 +3,6 @@ package verb
 import (
 	"context"
 	"net/http"
-	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -72,10 +71,7 @@ func (c *Call) getOptions() (*metav1.GetOptions, error) {
 	if err := c.parameters(options); err != nil {
 		return nil, err
 	}
-	if !strings.Contains(c.Request.URL.RawQuery, "export") {
-		return options, nil
-	}
-	if values := c.Request.URL.Query()["export"]; len(values) > 0 {
+	if values := c.Query["export"]; len(values) > 0 {
 		var export bool
 		_ = runtime.Convert_Slice_string_To_bool(&values, &export, nil) // cannot fail
 		if export {

@@ -14,7 +14,10 @@ func (w *watcher) sendInitial(ctx context.Context, snapshot *state.Snapshot, opt
 	if snapshot == nil {
 		return nil
 	}
-	err := w.sendAll(ctx, snapshot)
+	complete, err := w.sendAll(ctx, snapshot)
+	if err == nil && !complete {
+		return nil // the watch is over; that everything has been sent is not to be said
+	}
 	if err == nil && options.AllowWatchBookmarks && options.SendInitialEvents != nil {
 		err = w.bookmark(ctx, true)
 	}
@@ -24,8 +27,8 @@ func (w *watcher) sendInitial(ctx context.Context, snapshot *state.Snapshot, opt
 	return w.flush()
 }
 
-// sendAll sends all that is wanted.
-func (w *watcher) sendAll(ctx context.Context, snapshot *state.Snapshot) error {
+// sendAll sends all that is wanted, unless the client goes or the watch's time is over meanwhile.
+func (w *watcher) sendAll(ctx context.Context, snapshot *state.Snapshot) (complete bool, _ error) {
 	prefix, exact := w.want.within(w.call.Resource, w.api.Root)
 	p := &page{}
 	if exact {
@@ -37,12 +40,12 @@ func (w *watcher) sendAll(ctx context.Context, snapshot *state.Snapshot) error {
 	}
 	form, err := w.largeForm(p)
 	if err != nil {
-		return err
+		return false, err
 	}
 	var buffer []byte
 	for _, span := range p.spans {
-		if ctx.Err() != nil {
-			return nil // nobody is there to be told
+		if ctx.Err() != nil || w.late() {
+			return false, nil
 		}
 		if form == nil {
 			err = w.sendEach(ctx, span)
@@ -50,10 +53,10 @@ func (w *watcher) sendAll(ctx context.Context, snapshot *state.Snapshot) error {
 			buffer, err = w.sendPacked(form, span, buffer)
 		}
 		if err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // largeForm is the form of what is so large that lists of it are kept packed (see dense), nil for what is not, or has no form.

@@ -5,9 +5,11 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -98,3 +100,38 @@ func sameMessages(t *testing.T, body, events []byte) {
 
 // frameLength is the size of the length before an event in protobuf.
 const frameLength = 4
+
+// slowWriter takes the first of what it is sent only when a second is over.
+type slowWriter struct {
+	*httptest.ResponseRecorder
+	waited bool
+}
+
+func (w *slowWriter) Write(p []byte) (int, error) {
+	if !w.waited {
+		w.waited = true
+		<-time.After(time.Second)
+	}
+	return w.ResponseRecorder.Write(p)
+}
+
+// TestInitialEndsEarly: a watch whose time is over before everything has been sent does not say that everything has been.
+func TestInitialEndsEarly(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, nil)
+	const objects, configMaps = 300, "/api/v1/namespaces/default/configmaps"
+	for range objects {
+		f.must(t, "POST", configMaps, `{"metadata":{"generateName":"a"},"data":{"a":"`+strings.Repeat("x", 4096)+`"}}`)
+	}
+	f.catchUp(t)
+	path := configMaps + strings.Replace(watchList, "timeoutSeconds=2", "timeoutSeconds=1", 1)
+	w := &slowWriter{ResponseRecorder: httptest.NewRecorder()}
+	f.serve(w, httptest.NewRequestWithContext(t.Context(), "GET", path, nil))
+	body := w.Body.String()
+	if sent := strings.Count(body, `"ADDED"`); sent == 0 || sent == objects {
+		t.Fatalf("%d objects were sent, which is not what is to be tested", sent)
+	}
+	if strings.Contains(body, metav1.InitialEventsAnnotationKey) {
+		t.Error("it says that all has been sent")
+	}
+}

@@ -13,10 +13,10 @@ import (
 
 // parameters decodes the query into options.
 func (c *Call) parameters(options runtime.Object) error {
-	if c.Request.URL.RawQuery == "" {
+	if len(c.Query) == 0 {
 		return nil
 	}
-	err := metainternalversion.ParameterCodec.DecodeParameters(c.Request.URL.Query(), metav1.SchemeGroupVersion, options)
+	err := metainternalversion.ParameterCodec.DecodeParameters(c.Query, metav1.SchemeGroupVersion, options)
 	if err != nil {
 		return apierrors.NewBadRequest(err.Error())
 	}

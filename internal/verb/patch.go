@@ -39,8 +39,6 @@ var PatchTypes = []string{
 // patch changes an object by a description of the change, in the version of the path: the existing object is converted to
 // that version, patched, given defaults and converted back; from there on it is an update.
 func (a *API) patch(ctx context.Context, c *Call) error {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
 	p, err := a.newPatcher(ctx, c)
 	if err != nil {
 		return err

@@ -42,8 +42,14 @@ func send(ctx context.Context, c *Call, out wire.Output, code int, body []byte) 
 // boundWrites lets a write to a client that does not read fail soon after the request's time is over: until then it waits, and
 // holds what it has yet to send. The returned function takes the bound off the connection again.
 func boundWrites(ctx context.Context, w http.ResponseWriter) (undo func()) {
+	deadline, _ := ctx.Deadline()
+	return boundWritesUntil(deadline, w)
+}
+
+// boundWritesUntil is boundWrites for something that ends at a time; zero: never.
+func boundWritesUntil(deadline time.Time, w http.ResponseWriter) (undo func()) {
 	connection := http.NewResponseController(w)
-	if deadline, ok := ctx.Deadline(); ok {
+	if !deadline.IsZero() {
 		_ = connection.SetWriteDeadline(deadline.Add(writeGrace)) // what is not a connection needs none
 	}
 	return func() { _ = connection.SetWriteDeadline(time.Time{}) }
@@ -151,7 +157,7 @@ func listBody(c *Call, out wire.Output, list runtime.Object) ([]byte, error) {
 // tableOptions reads includeObject and noHeaders.
 func (c *Call) tableOptions() (*metav1.TableOptions, error) {
 	options := &metav1.TableOptions{}
-	err := metainternalversion.ParameterCodec.DecodeParameters(c.Request.URL.Query(), metav1.SchemeGroupVersion, options)
+	err := metainternalversion.ParameterCodec.DecodeParameters(c.Query, metav1.SchemeGroupVersion, options)
 	if err != nil {
 		return nil, apierrors.NewBadRequest(err.Error())
 	}

@@ -3,7 +3,9 @@ package verb
 import (
 	"context"
 	"io"
+	"maps"
 	"net/http"
+	"net/url"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -31,7 +33,7 @@ func Connects(sub *kind.Subresource) (methods []string, ok bool) {
 
 // connect hands the connection to what serves the subresource: exec, attach, port-forward, a proxy.
 func (a *API) connect(ctx context.Context, c *Call, connecter rest.Connecter) error {
-	if c.Request.URL.Query().Has("dryRun") {
+	if c.Query.Has("dryRun") {
 		return apierrors.NewBadRequest("dryRun is not supported")
 	}
 	options, subpath, key := connecter.NewConnectOptions()
@@ -85,8 +87,11 @@ func (c *Call) subresourceOptions(into runtime.Object, subpath bool, key string)
 	if into == nil {
 		return nil
 	}
-	query := c.Request.URL.Query()
+	query := maps.Clone(c.Query)
 	if subpath {
+		if query == nil {
+			query = url.Values{}
+		}
 		query[key] = []string{c.subpath()}
 	}
 	if err := c.Resource.Codec.Parameters.DecodeParameters(query, c.Resource.Version, into); err != nil {

@@ -24,8 +24,6 @@ import (
 
 // update replaces an object by the body.
 func (a *API) update(ctx context.Context, c *Call) error {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
 	out, err := c.negotiate(false)
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -64,8 +65,10 @@ type API struct {
 
 // Call is one request for one resource.
 type Call struct {
-	Writer   http.ResponseWriter
-	Request  *http.Request
+	Writer  http.ResponseWriter
+	Request *http.Request
+	// Query is the request's, parsed; nil if there is none.
+	Query    url.Values
 	Info     *request.Info
 	Resource *kind.Resource
 	// Sub is the subresource that is asked for, or nil.
@@ -114,9 +117,6 @@ func (a *API) Serve(c *Call) error {
 	}
 	return request.MethodNotAllowed()
 }
-
-// writeTimeout bounds one write, body and all, as upstream's requestTimeoutUpperBound does.
-const writeTimeout = 34 * time.Second
 
 // face is the kind of the bodies: that of the resource, unless the subresource has one of its own.
 func (c *Call) face() *kind.Resource {

@@ -83,12 +83,12 @@ func newFixture(t testing.TB, wrap func(store.Store) store.Store, set ...func(*s
 
 // serve handles a request as the pipeline would.
 func (f *fixture) serve(w http.ResponseWriter, r *http.Request) {
-	info, err := request.Parse(r)
+	info, err := request.Parse(r, r.URL.Query())
 	if err == nil {
 		r = r.WithContext(genericrequest.WithRequestInfo(r.Context(), info))
 		resource := f.table.Resource(info.APIGroup, info.APIVersion, info.Resource)
 		err = f.Serve(&verb.Call{
-			Writer: w, Request: r, Info: info, Resource: resource, Sub: resource.Subresources[info.Subresource],
+			Writer: w, Request: r, Query: r.URL.Query(), Info: info, Resource: resource, Sub: resource.Subresources[info.Subresource],
 		})
 	}
 	if err != nil {

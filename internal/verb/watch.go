@@ -48,9 +48,8 @@ func (a *API) watch(ctx context.Context, c *Call) error {
 		}
 	}
 	w.request = ctx
+	c.Query = nil // a watch may be there for long
 	w.setTimes(a.watchTimeout(options))
-	ctx, cancel := context.WithDeadline(ctx, w.deadline)
-	defer cancel()
 	initial, expired, err := w.start(ctx, options)
 	if err != nil {
 		return err
@@ -166,6 +165,8 @@ func (w *watcher) start(ctx context.Context, options *metainternalversion.ListOp
 		sendInitial = *options.SendInitialEvents
 	}
 	if sendInitial || revision == 0 {
+		ctx, cancel := context.WithDeadline(ctx, w.deadline)
+		defer cancel()
 		snapshot, err := w.api.snapshot(ctx, revision, any)
 		var future *state.FutureError
 		if errors.As(err, &future) {
@@ -267,19 +268,15 @@ func (w *watcher) pump(ctx context.Context) (goesOn bool, _ error) {
 
 // wait waits until there is something to do.
 func (w *watcher) wait(ctx context.Context) {
-	var alarm <-chan time.Time
-	if !w.nextBookmark.IsZero() {
-		timer := time.NewTimer(time.Until(w.nextBookmark))
-		defer timer.Stop()
-		alarm = timer.C
-	}
+	timer := time.NewTimer(time.Until(w.nextLook()))
+	defer timer.Stop()
 	var done <-chan struct{} // never, for kinds that stay as they are
 	if custom := w.call.Resource.Custom; custom != nil {
 		done = custom.Done
 	}
 	select {
 	case <-w.cursor.Wait():
-	case <-alarm:
+	case <-timer.C:
 	case <-done:
 	case <-ctx.Done():
 	case <-w.api.Stopping:
@@ -289,7 +286,7 @@ func (w *watcher) wait(ctx context.Context) {
 // over reports whether the watch ends because its time is over, or because the server stops. It still sends what was there when that
 // began, and no more: there may always be something new.
 func (w *watcher) over(due bool) bool {
-	if due && w.detached != nil && !time.Now().Before(w.deadline) {
+	if due && w.late() {
 		return true
 	}
 	if !w.api.stopping() {
@@ -300,6 +297,9 @@ func (w *watcher) over(due bool) bool {
 	}
 	return w.sent >= w.last
 }
+
+// late reports whether the watch's time is over.
+func (w *watcher) late() bool { return !time.Now().Before(w.deadline) }
 
 // stopping reports whether the server has begun to stop.
 func (a *API) stopping() bool { return closed(a.Stopping) }

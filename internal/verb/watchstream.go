@@ -122,7 +122,7 @@ func (w *watcher) serve(ctx context.Context, options *metainternalversion.ListOp
 		w.serveSocket(ctx, events)
 		return
 	}
-	w.unbound = boundWrites(ctx, w.call.Writer)
+	w.unbound = boundWritesUntil(w.deadline, w.call.Writer)
 	w.begin(compressed(w.out, options))
 	events(ctx)
 }
@@ -148,9 +148,7 @@ func (w *watcher) serveSocket(ctx context.Context, events func(context.Context))
 		defer socket.Close()
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		if deadline, ok := ctx.Deadline(); ok {
-			_ = socket.SetWriteDeadline(deadline.Add(writeGrace))
-		}
+		_ = socket.SetWriteDeadline(w.deadline.Add(writeGrace))
 		gone := make(chan struct{})
 		go func() {
 			defer close(gone)
