@@ -37,8 +37,9 @@ type Codec struct {
 	Load runtime.Decoder
 
 	// Written, when set, makes of an object that has been encoded for the store what Decode would read, in a fraction of the time. It may
-	// change it, and returns nil if it must be read.
-	Written func(obj runtime.Object) runtime.Object
+	// change it, and returns nil if it must be read. asStored says that reading adds nothing to the protobuf message, nil if it has been
+	// encoded as something else.
+	Written func(obj runtime.Object, message []byte) (read runtime.Object, asStored bool)
 
 	// Accept, when set, does to an object that is made of maps, and belongs to the caller, what is done to one that is read from a body. It
 	// returns false if there is anything to be said about it, even a warning; what has become of it is of no use then.
@@ -64,7 +65,7 @@ func (k *Kind) Decode(value []byte, revision int64) (runtime.Object, error) {
 
 // Reread is Decode for the value that Encode has just made of obj, which must not be used afterwards.
 func (k *Kind) Reread(obj runtime.Object, value []byte, revision int64) (runtime.Object, error) {
-	written, err := k.Written(obj, revision)
+	written, _, err := k.Written(obj, value, revision)
 	if written == nil && err == nil {
 		return k.Decode(value, revision)
 	}
@@ -72,16 +73,20 @@ func (k *Kind) Reread(obj runtime.Object, value []byte, revision int64) (runtime
 }
 
 // Written is Reread where the object need not be read for it: otherwise it returns nil. What obj shares with the result must not be
-// changed; it may be encoded again.
-func (k *Kind) Written(obj runtime.Object, revision int64) (runtime.Object, error) {
+// changed; it may be encoded again. asStored tells whether StoredItem may be used for the value.
+func (k *Kind) Written(obj runtime.Object, value []byte, revision int64) (written runtime.Object, asStored bool, err error) {
 	if k.Codec.Written == nil {
-		return nil, nil
+		return nil, false, nil
 	}
-	written := k.Codec.Written(obj)
-	if written == nil {
-		return nil, nil
+	var message []byte
+	if k.OnRead == nil {
+		message = k.message(value)
 	}
-	return k.read(written, revision)
+	if written, asStored = k.Codec.Written(obj, message); written == nil {
+		return nil, false, nil
+	}
+	written, err = k.read(written, revision)
+	return written, asStored, err
 }
 
 // read completes an object that has been read.

@@ -23,15 +23,34 @@ func (r *Resource) DecodeVersioned(value []byte) (runtime.Object, error) {
 	return r.Convert(obj)
 }
 
-// unmarshal reads what is stored as protobuf in the kind's version into an object of that version, as it stands there: without kind and
-// apiVersion, and without defaults. It returns nil for anything else, and for what cannot be read.
-func (k *Kind) unmarshal(value []byte) runtime.Object {
+// StoredItem returns, of a value in the resource's version, the protobuf message in it. But for the resourceVersion, which is empty, it
+// is the item that encoding the object would give, if Written has said so when it was stored. It returns nil for other values, and is
+// a part of the value.
+func (r *Resource) StoredItem(value []byte) Item {
+	if r.Version != r.Storage {
+		return nil
+	}
+	return r.message(value)
+}
+
+// message is the protobuf message of the kind's version in a value, nil if it is none.
+func (k *Kind) message(value []byte) []byte {
 	message, ok := bytes.CutPrefix(value, protobufMagic)
 	if !ok {
 		return nil
 	}
 	raw, apiVersion, name, err := unwrap(message)
 	if err != nil || string(name) != k.Name || !isVersion(apiVersion, k.Storage) {
+		return nil
+	}
+	return raw
+}
+
+// unmarshal reads what is stored as protobuf in the kind's version into an object of that version, as it stands there: without kind and
+// apiVersion, and without defaults. It returns nil for anything else, and for what cannot be read.
+func (k *Kind) unmarshal(value []byte) runtime.Object {
+	raw := k.message(value)
+	if raw == nil {
 		return nil
 	}
 	obj, err := k.Codec.Creater.New(k.Storage.WithKind(k.Name))

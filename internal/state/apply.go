@@ -103,7 +103,7 @@ func (s *State) change(ed *editor, in *arrival) *Event {
 		return nil
 	}
 	e.Previous.replaced.Store(true)
-	e.Record = &Record{Key: e.Previous.Key, Revision: in.Revision, cache: s.encodings}
+	e.Record = &Record{Key: e.Previous.Key, Revision: in.Revision, cache: s.encodings, asStored: e.Previous.asStored}
 	e.Record.value.Store(e.Previous.value.Load())
 	s.packer.add(e.Record)
 	e.Record.parsed.Store(e.Previous.parsed.Load())

@@ -7,14 +7,16 @@ import (
 	"sync/atomic"
 )
 
-// Promise is what a writer has encoded already of an object that it is about to store. When the write comes back through the
-// log, the record has the encoding from its beginning: nobody decodes what is stored only to encode it again for those who watch.
+// Promise is what a writer knows of an object that it is about to store. When the write comes back through the log, the record has
+// the encoding from its beginning: nobody decodes what is stored only to encode it again for those who watch.
 type Promise struct {
 	// Value is the stored form, by which the write is recognized: of the same bytes anybody would make the same encoding.
 	Value []byte
+	// AsStored becomes the record's.
+	AsStored bool
 	// ID names the encoding, as Record.Encoding does.
 	ID string
-	// Encode makes its bytes for the revision that the write has got. It is called once at most, by another goroutine.
+	// Encode makes its bytes for the revision that the write has got. It is called once at most, by another goroutine. nil: there is none.
 	Encode func(revision int64) []byte
 }
 
@@ -93,9 +95,14 @@ func (ps *promises) clear() {
 	ps.count.Store(0)
 }
 
-// keepPromise gives a new record the encoding that was promised for it.
+// keepPromise gives a new record what was promised for it.
 func (s *State) keepPromise(r *Record, value []byte) {
-	if p := s.promises.take(r.Key); p != nil && bytes.Equal(p.Value, value) {
+	p := s.promises.take(r.Key)
+	if p == nil || !bytes.Equal(p.Value, value) {
+		return
+	}
+	r.asStored = p.AsStored
+	if p.Encode != nil {
 		s.encodings.offer(r, p.ID, p.Encode(r.Revision))
 	}
 }

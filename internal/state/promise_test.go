@@ -58,6 +58,13 @@ func TestPromise(t *testing.T) {
 	if got := kept(f.put(key, []byte("two"))); got != "" {
 		t.Errorf("kept for a later write: %q", got)
 	}
+	if _, err := s.AtLeast(within(t), revision); err != nil || s.Snapshot().Get(key).AsStored() {
+		t.Error("read as it is stored, which nobody has said", err)
+	}
+	s.Promise(key, &Promise{Value: []byte("stored"), AsStored: true})
+	if got := kept(f.put(key, []byte("stored"))); got != "" || !s.Snapshot().Get(key).AsStored() {
+		t.Errorf("kept %q, or not read as it is stored", got)
+	}
 	promise("three")()
 	if got := kept(f.put(key, []byte("three"))); got != "" {
 		t.Errorf("kept after it was taken back: %q", got)

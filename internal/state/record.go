@@ -82,6 +82,8 @@ type Record struct {
 	value atomic.Pointer[stored]
 	// parsed is replaced when a family comes or is replaced at run time, nil while no family knows the key.
 	parsed atomic.Pointer[parsed]
+	// asStored is what AsStored returns; it never changes.
+	asStored bool
 	// replaced is set when a newer record takes the record's place in the newest tree.
 	replaced atomic.Bool
 	// encodings holds what was encoded; see encodingCache for its invariants.
@@ -104,6 +106,10 @@ func (r *Record) Value() []byte { return r.value.Load().value(nil) }
 
 // ValueIn is Value for those who are done with it soon: what has to be made anew is made in the buffer, if it has room there.
 func (r *Record) ValueIn(buffer []byte) []byte { return r.value.Load().value(buffer) }
+
+// AsStored reports whether the writer of the value has found out that reading it would add nothing to it. What was written by others,
+// or before the process began, is never so.
+func (r *Record) AsStored() bool { return r.asStored }
 
 // Size returns the length of Value, and costs nothing.
 func (r *Record) Size() int { return r.value.Load().size }

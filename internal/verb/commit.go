@@ -178,6 +178,7 @@ func (a *API) put(ctx context.Context, k *kind.Kind, key string, dryRun bool, cu
 		return outcome{}, nil, err
 	}
 	revision := cur.revision
+	var written runtime.Object // what reading the value would give, where it is written and need not be read
 	switch {
 	case cur.revision != 0 && bytes.Equal(value, cur.value):
 		// Nothing changes, so nothing is written and the resourceVersion stays, provided that this is what is stored.
@@ -189,18 +190,30 @@ func (a *API) put(ctx context.Context, k *kind.Kind, key string, dryRun bool, cu
 			return asConflict(err)
 		}
 	default:
-		promised := a.promise(c, key, obj, value)
+		var asStored bool
+		if written, asStored, err = k.Written(obj, value, 0); err != nil {
+			return outcome{}, nil, err
+		}
+		promised := a.promise(c, key, value, written, asStored)
 		if revision, err = a.Store.Put(ctx, key, value, cur.revision, a.putOptions(k)); err != nil {
 			promised.broken()
 			return asConflict(err)
 		}
 		a.inForce(ctx, k, revision)
-		if promised != nil {
+		if promised.encoded() {
 			return outcome{action: put, obj: promised.fulfilled(c, revision)}, nil, nil
 		}
 	}
-	stored, err := k.Reread(obj, value, revision)
-	stored = withoutZeroRevision(stored, revision)
+	stored := written
+	switch {
+	case stored != nil:
+		setRevision(stored, revision)
+	case revision != cur.revision: // Written has said that it must be read
+		stored, err = k.Decode(value, revision)
+	default:
+		stored, err = k.Reread(obj, value, revision)
+		stored = withoutZeroRevision(stored, revision)
+	}
 	return outcome{action: put, obj: stored, stored: current{value: value, revision: revision, fresh: true, decoded: stored}}, nil, err
 }
 

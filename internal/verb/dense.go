@@ -127,7 +127,14 @@ func (r *room) item(f *form, record *state.Record) error {
 		r.joined = append(r.joined, item...)
 		return nil
 	}
-	obj, err := r.decode(f.kind, record)
+	value := r.valueOf(record)
+	if f.stored != nil {
+		if joined := appendStored(r.joined, f.stored, record, value); joined != nil {
+			r.joined = joined
+			return nil
+		}
+	}
+	obj, err := decodeValue(f.kind, record, value)
 	if err != nil {
 		return err
 	}
@@ -137,11 +144,16 @@ func (r *room) item(f *form, record *state.Record) error {
 
 // decode is the function decode by way of a buffer: objects have nothing in common with what they were read from.
 func (r *room) decode(k *kind.Kind, record *state.Record) (runtime.Object, error) {
+	return decodeValue(k, record, r.valueOf(record))
+}
+
+// valueOf returns what is stored, in a buffer if it had to be unpacked.
+func (r *room) valueOf(record *state.Record) []byte {
 	value := record.ValueIn(r.value)
 	if size := record.Size(); size > cap(r.value) {
 		r.value = make([]byte, 0, 2*size) // for the next
 	}
-	return decodeValue(k, record, value)
+	return value
 }
 
 // head returns the lengths of the items, encoded, and what comes behind.

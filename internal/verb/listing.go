@@ -31,6 +31,8 @@ type form struct {
 	of                func(runtime.Object) ([]byte, error)         // encodes an object of the hub version
 	append            func([]byte, runtime.Object) ([]byte, error) // the same, behind what is there
 	kind              *kind.Kind
+	// stored is the resource if the items are those of a protobuf list of it, which may be stored as they are.
+	stored *kind.Resource
 }
 
 // form returns the form of a list of whole objects or of their metadata.
@@ -43,6 +45,9 @@ func (c *Call) form(out wire.Output) (*form, error) {
 	f := &form{media: media, kind: c.Resource.Kind}
 	switch out.Shape {
 	case wire.Whole:
+		if protobuf {
+			f.stored = c.Resource
+		}
 		f.list = listEnvelope(c.Resource)
 		f.id = c.Resource.ItemID(protobuf)
 		f.of = func(obj runtime.Object) ([]byte, error) { return c.Resource.EncodeItem(obj, protobuf) }
@@ -77,6 +82,11 @@ func encodeMetadata(obj runtime.Object, gv schema.GroupVersion, protobuf bool) (
 }
 
 func (f *form) encode(record *state.Record) ([]byte, error) {
+	if f.stored != nil && record.AsStored() {
+		if item := appendStored(nil, f.stored, record, record.Value()); item != nil {
+			return item, nil
+		}
+	}
 	obj, err := decode(f.kind, record)
 	if err != nil {
 		return nil, err

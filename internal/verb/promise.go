@@ -2,19 +2,22 @@ package verb
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/kayak-k8s/kayak/internal/kind"
 	"github.com/kayak-k8s/kayak/internal/state"
 	"github.com/kayak-k8s/kayak/internal/wire"
 )
 
 // What is written is answered with, and those who watch are told of it: the same bytes, which would be encoded twice, and decoded
 // from the stored form in between. So where somebody watches in the form of the answer, the answer is encoded before the write,
-// with a hole for the resourceVersion that the write will have, and promised to the state.
+// with a hole for the resourceVersion that the write will have, and promised to the state. What is stored as protobuf, without
+// anything that reading would add to it, is an item already, but for the same hole; the state is told that as well.
 
 // written is the item that an object has been encoded as.
 type written struct {
@@ -31,41 +34,55 @@ func (w *written) item(obj runtime.Object, media wire.Media) []byte {
 	return w.bytes
 }
 
-// promise is the answer to a write that is under way.
+// promise is what is known of a write that is under way.
 type promise struct {
 	obj      runtime.Object
 	protobuf bool
-	holed    *holed
+	holed    *holed // nil if the answer has not been encoded
 	takeBack func()
 }
 
-// promise encodes what obj, whose stored form is value, will be answered as, and lets the state have it. It returns nil where nobody
-// else wants that, and where the answer is something else than what a read would give. Custom resources are left out: to
-// convert one may take asking a webhook.
-func (a *API) promise(c *Call, key string, obj runtime.Object, value []byte) *promise {
-	if c == nil || c.answer == nil || c.answer.Shape != wire.Whole || c.face() != c.Resource || c.Sub != nil && c.Sub.View != nil ||
+// promise lets the state have what is known of a write: obj is what reading value would give, nil if it has to be read. It returns
+// nil where nothing is.
+func (a *API) promise(c *Call, key string, value []byte, obj runtime.Object, asStored bool) *promise {
+	if obj == nil {
+		return nil
+	}
+	p := &promise{obj: obj}
+	of := &state.Promise{Value: value, AsStored: asStored}
+	if c != nil {
+		of.ID = p.answer(a.State, c, key)
+	}
+	if p.holed != nil {
+		of.Encode = p.holed.with
+	} else if !asStored {
+		return nil
+	}
+	p.takeBack = a.State.Promise(key, of)
+	return p
+}
+
+// answer encodes what the object will be answered as, and returns how that encoding is named, unless nobody else wants it, or the
+// answer is something else than what a read would give. Custom resources are left out: to convert one may take asking a webhook.
+func (p *promise) answer(s *state.State, c *Call, key string) (id string) {
+	if c.answer == nil || c.answer.Shape != wire.Whole || c.face() != c.Resource || c.Sub != nil && c.Sub.View != nil ||
 		c.Resource.Custom != nil {
-		return nil
+		return ""
 	}
-	p := &promise{protobuf: c.answer.Media == wire.Protobuf}
-	id := c.Resource.ItemID(p.protobuf)
-	if !a.State.Wanted(key, id) {
-		return nil
-	}
-	var err error
-	if p.obj, err = c.Resource.Written(obj, 0); err != nil || p.obj == nil {
-		return nil
+	p.protobuf = c.answer.Media == wire.Protobuf
+	if id = c.Resource.ItemID(p.protobuf); !s.Wanted(key, id) {
+		return ""
 	}
 	item, err := c.Resource.EncodeItem(p.obj, p.protobuf)
 	if err != nil {
-		return nil
+		return ""
 	}
-	if p.holed = cutOut(item, p.protobuf); p.holed == nil {
-		return nil
-	}
-	p.takeBack = a.State.Promise(key, &state.Promise{Value: value, ID: id, Encode: p.holed.with})
-	return p
+	p.holed = cutOut(item, p.protobuf)
+	return id
 }
+
+// encoded reports whether fulfilled leaves an answer.
+func (p *promise) encoded() bool { return p != nil && p.holed != nil }
 
 // broken takes the promise back: nothing was written. There need not be one.
 func (p *promise) broken() {
@@ -76,11 +93,28 @@ func (p *promise) broken() {
 
 // fulfilled returns the object that was written, and leaves with the call what it has been encoded as.
 func (p *promise) fulfilled(c *Call, revision int64) runtime.Object {
-	if accessor, err := meta.Accessor(p.obj); err == nil { // it is an object: Written has set the resourceVersion before
-		accessor.SetResourceVersion(strconv.FormatInt(revision, 10))
-	}
+	setRevision(p.obj, revision)
 	c.written = written{obj: p.obj, protobuf: p.protobuf, bytes: p.holed.with(revision)}
 	return p.obj
+}
+
+// setRevision gives an object, whose resourceVersion has been set before, another one.
+func setRevision(obj runtime.Object, revision int64) {
+	if accessor, err := meta.Accessor(obj); err == nil {
+		accessor.SetResourceVersion(strconv.FormatInt(revision, 10))
+	}
+}
+
+// appendStored appends the protobuf item of a record to b, without decoding what is stored in it, which is value. It returns nil if
+// that cannot be done.
+func appendStored(b []byte, r *kind.Resource, record *state.Record, value []byte) []byte {
+	if !record.AsStored() {
+		return nil
+	}
+	if holed := cutOutProtobuf(r.StoredItem(value)); holed != nil {
+		return holed.appendTo(b, record.Revision)
+	}
+	return nil
 }
 
 // holed is an encoded item without its resourceVersion.
@@ -143,10 +177,13 @@ func cutOutProtobuf(item []byte) *holed {
 }
 
 // with fills the hole.
-func (h *holed) with(revision int64) []byte {
+func (h *holed) with(revision int64) []byte { return h.appendTo(nil, revision) }
+
+// appendTo appends the item to b, with the hole filled.
+func (h *holed) appendTo(b []byte, revision int64) []byte {
 	var space [20]byte
 	version := strconv.AppendInt(space[:0], revision, 10)
-	b := make([]byte, 0, len(h.before)+len(h.after)+len(version)+16)
+	b = slices.Grow(b, len(h.before)+len(h.after)+len(version)+16)
 	if h.rest < 0 {
 		return append(append(append(b, h.before...), version...), h.after...)
 	}

@@ -3,7 +3,9 @@ package verb
 import (
 	"bytes"
 	"math/rand"
+	"reflect"
 	"testing"
+	"time"
 
 	crdfuzzer "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/fuzzer"
 	"k8s.io/apimachinery/pkg/api/apitesting/fuzzer"
@@ -25,13 +27,13 @@ func TestPromisedIsWhatIsRead(t *testing.T) {
 	}
 	served := kind.NewTable(kinds...)
 	funcs := fuzzer.MergeFuzzerFuncs(kubetesting.FuzzerFuncs, crdfuzzer.Funcs)
-	promised := 0
+	promised, stored, random := 0, 0, rand.New(rand.NewSource(5))
 	for _, k := range served.Kinds() {
 		if !k.Stored() || k.Codec.Written == nil {
 			continue
 		}
 		fill := fuzzer.FuzzerFor(funcs, rand.NewSource(3), k.Codec.Serializer.(serializer.CodecFactory))
-		for i := range 20 {
+		for i := range 40 {
 			obj := k.New()
 			if i > 0 { // an empty object as well
 				fill.Fill(obj)
@@ -39,6 +41,9 @@ func TestPromisedIsWhatIsRead(t *testing.T) {
 			accessor, err := meta.Accessor(obj)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if i%4 == 3 { // as if a strategy had taken things away, which reading gives defaults for
+				forget(random, reflect.ValueOf(obj).Elem())
 			}
 			if i == 1 {
 				accessor.SetName(`"resourceVersion":"0"`)
@@ -53,7 +58,7 @@ func TestPromisedIsWhatIsRead(t *testing.T) {
 			if err != nil {
 				t.Fatal(k.GroupResource(), err)
 			}
-			got, err := k.Written(obj, 0)
+			got, asStored, err := k.Written(obj, value, 0)
 			if err != nil {
 				t.Fatal(k.GroupResource(), err)
 			}
@@ -62,6 +67,16 @@ func TestPromisedIsWhatIsRead(t *testing.T) {
 			}
 			for _, version := range k.Versions {
 				r := served.Resource(k.Group, version, k.Resource)
+				if item := r.StoredItem(value); asStored && item != nil {
+					wantItem, err := r.EncodeItem(want, true)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if gotItem := cutOut(item, true).with(revision); !bytes.Equal(gotItem, wantItem) {
+						t.Fatalf("%v: stored\n%q\nis not\n%q", r.GVR(), gotItem, wantItem)
+					}
+					stored++
+				}
 				for _, protobuf := range []bool{false, true} {
 					wantText, err := r.EncodeItem(want, protobuf)
 					if err != nil {
@@ -83,8 +98,37 @@ func TestPromisedIsWhatIsRead(t *testing.T) {
 			}
 		}
 	}
-	if promised < 100 {
-		t.Errorf("only %d objects were promised", promised)
+	if promised < 100 || stored < 1000 {
+		t.Errorf("only %d objects were promised, and %d stored as they are read", promised, stored)
+	}
+}
+
+// forget sets one in ten of the fields that may be left out to nothing.
+func forget(random *rand.Rand, v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Struct:
+		if v.Type().PkgPath() == "k8s.io/apimachinery/pkg/api/resource" || v.Type() == reflect.TypeFor[time.Time]() {
+			return
+		}
+		for i := range v.NumField() {
+			field := v.Field(i)
+			if !field.CanSet() {
+				continue
+			}
+			if kind := field.Kind(); kind != reflect.Struct && random.Intn(10) == 0 {
+				field.SetZero()
+				continue
+			}
+			forget(random, field)
+		}
+	case reflect.Pointer:
+		if !v.IsNil() {
+			forget(random, v.Elem())
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			forget(random, v.Index(i))
+		}
 	}
 }
 

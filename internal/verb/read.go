@@ -53,6 +53,11 @@ func parseRevision(resourceVersion string) (revision int64, any bool, err error)
 func item(r *kind.Resource, record *state.Record, media wire.Media) ([]byte, error) {
 	protobuf := media == wire.Protobuf
 	return record.Encoding(r.ItemID(protobuf), func() ([]byte, error) {
+		if protobuf && record.AsStored() {
+			if item := appendStored(nil, r, record, record.Value()); item != nil {
+				return item, nil
+			}
+		}
 		obj, err := decode(r.Kind, record)
 		if err != nil {
 			return nil, err

@@ -1,7 +1,9 @@
 package builtin
 
 import (
+	"bytes"
 	"reflect"
+	"slices"
 	"sync"
 	"unsafe"
 
@@ -18,31 +20,57 @@ import (
 // written is what reading an object gives that has just been stored as protobuf in a version: the object itself, with the version's defaults,
 // if there is nothing in it that protobuf gives back otherwise. What that may be is found by looking at it (through), at a
 // fraction of the cost of decoding it. Empty lists and maps, which come back as none, are made none by looking.
-func written(codec *kind.Codec, storage runtime.GroupVersioner) func(obj runtime.Object) runtime.Object {
+func written(codec *kind.Codec, storage runtime.GroupVersioner) func(obj runtime.Object, message []byte) (read runtime.Object, asStored bool) {
 	convertor, looks := codec.Sharing(), &looks{}
-	return func(obj runtime.Object) runtime.Object {
+	return func(obj runtime.Object, message []byte) (read runtime.Object, asStored bool) {
 		versioned, err := convertor.ConvertToVersion(obj, storage)
 		if err != nil {
-			return nil
+			return nil, false
 		}
 		v := reflect.ValueOf(versioned)
 		versioned.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{}) // of the object itself it is in the envelope
 		if v.Kind() != reflect.Pointer || !looks.through(v.Type().Elem(), v.UnsafePointer()) {
-			return nil
+			return nil, false
 		}
 		accessor, err := meta.Accessor(versioned)
 		if err != nil {
-			return nil
+			return nil, false
 		}
 		accessor.SetCreationTimestamp(accessor.GetCreationTimestamp().Rfc3339Copy())
 		codec.Defaulter.Default(versioned)
+		asStored = message != nil && encodesAs(versioned, message)
 		hub, err := convertor.ConvertToVersion(versioned, codec.Hub)
 		if err != nil {
-			return nil
+			return nil, false
 		}
-		return hub
+		return hub, asStored
 	}
 }
+
+// encodesAs reports whether an object's protobuf message is this one.
+func encodesAs(obj runtime.Object, message []byte) bool {
+	encoder, ok := obj.(interface {
+		Size() int
+		MarshalToSizedBuffer([]byte) (int, error)
+	})
+	if !ok || encoder.Size() != len(message) {
+		return false
+	}
+	buffer := messages.Get().(*[]byte)
+	*buffer = slices.Grow((*buffer)[:0], len(message))[:len(message)]
+	_, err := encoder.MarshalToSizedBuffer(*buffer)
+	same := err == nil && bytes.Equal(*buffer, message)
+	if len(message) <= keptMessage {
+		messages.Put(buffer)
+	}
+	return same
+}
+
+// messages are for messages that are only compared.
+var messages = sync.Pool{New: func() any { return new([]byte) }}
+
+// keptMessage is how large a buffer may be that is used again.
+const keptMessage = 64 << 10
 
 // look tells whether there is nothing in a value of a Go type but what protobuf gives back as it is, or what it has made so. nil: there
 // never is anything else.

@@ -268,16 +268,16 @@ func (e storedEncoder) Encode(obj runtime.Object, w io.Writer) error {
 
 // written is what storedDecoder would read after storedEncoder has written an object, if that is in the form's version and is made
 // of nothing that JSON gives back otherwise.
-func (f *form) written(obj runtime.Object) runtime.Object {
+func (f *form) written(obj runtime.Object, _ []byte) (read runtime.Object, asStored bool) {
 	u, ok := obj.(*unstructured.Unstructured)
 	if !ok || u.GroupVersionKind() != f.gvk || f.gvk.Version != f.compiler.definition.storageVersion() || !plain(u.Object) {
-		return nil
+		return nil, false
 	}
 	s, err := f.compiler.schemas()
 	if err != nil || s.settle(u) != nil {
-		return nil
+		return nil, false
 	}
-	return u
+	return u, false
 }
 
 // plain tells whether a value is one that is the same after a way through JSON.
