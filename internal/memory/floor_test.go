@@ -33,3 +33,13 @@ func TestFloor(t *testing.T) {
 		t.Errorf("with GOGC, the next collection is at %d bytes", got)
 	}
 }
+
+func TestFloorWithLittleMemory(t *testing.T) {
+	t.Parallel()
+	const size = 48 << 20
+	for limit, want := range map[int64]int64{0: size, 8 << 30: size, 768 << 20: size, 256 << 20: 16 << 20} {
+		if got := bounded(size, limit); got != want {
+			t.Errorf("with %d bytes the floor is %d, want %d", limit, got, want)
+		}
+	}
+}
