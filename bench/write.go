@@ -16,8 +16,8 @@ const (
 
 // How many operations one measurement of a write has: for every client at a time, and at most; half of them if it takes long.
 const (
-	writesPerClient = 40
-	writesAtMost    = 1000
+	writesPerClient = 80
+	writesAtMost    = 1280
 	writeTime       = 3 * time.Second
 	// profiledWrites is how many times more a profile needs, to have enough to look at.
 	profiledWrites = 3

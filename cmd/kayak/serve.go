@@ -199,7 +199,7 @@ func (o *serveOptions) run(ctx context.Context, out, errOut io.Writer) error {
 }
 
 // heapFloor is what the garbage collector is told that the heap has in any case. It saves a good part of a write's CPU time.
-const heapFloor = 48 << 20
+const heapFloor = 24 << 20
 
 // stopTimeout is how long requests under way have to finish.
 const stopTimeout = 800 * time.Millisecond
