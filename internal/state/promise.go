@@ -20,16 +20,21 @@ type Promise struct {
 	Encode func(revision int64) []byte
 }
 
-// maxPromises bounds the promises that are open: those of writes that are under way, or acknowledged and not yet applied.
-const maxPromises = 1000
+// Bounds of the promises that are open: those of writes that are under way, or acknowledged and not yet applied. There are many where
+// the log does not come.
+const (
+	maxPromises      = 1000
+	maxPromisedBytes = 32 << 20 // of their values
+)
 
 // promises are the promises that are open, one for each key at most.
 //
-// Ownership: mu guards open; count is its length, for looking without the lock.
+// Ownership: mu guards open and bytes; count is the length of open, for looking without the lock.
 type promises struct {
 	count atomic.Int64
 	mu    sync.Mutex
 	open  map[string]*Promise
+	bytes int // of the values in open
 }
 
 // Wanted reports whether somebody who watches objects of the key's family asks for an encoding: if not, to promise it would only
@@ -53,22 +58,32 @@ func (s *State) Promise(key string, p *Promise) (takeBack func()) {
 func (ps *promises) add(key string, p *Promise) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	if len(ps.open) >= maxPromises {
+	ps.remove(key)
+	if len(ps.open) >= maxPromises || ps.bytes+len(p.Value) > maxPromisedBytes {
 		return
 	}
 	if ps.open == nil {
 		ps.open = map[string]*Promise{}
 	}
 	ps.open[key] = p
+	ps.bytes += len(p.Value)
 	ps.count.Store(int64(len(ps.open)))
+}
+
+// remove forgets the promise for a key, if there is one. mu is held.
+func (ps *promises) remove(key string) {
+	if p := ps.open[key]; p != nil {
+		delete(ps.open, key)
+		ps.bytes -= len(p.Value)
+		ps.count.Store(int64(len(ps.open)))
+	}
 }
 
 func (ps *promises) drop(key string, p *Promise) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	if ps.open[key] == p {
-		delete(ps.open, key)
-		ps.count.Store(int64(len(ps.open)))
+		ps.remove(key)
 	}
 }
 
@@ -80,10 +95,7 @@ func (ps *promises) take(key string) *Promise {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	p := ps.open[key]
-	if p != nil {
-		delete(ps.open, key)
-		ps.count.Store(int64(len(ps.open)))
-	}
+	ps.remove(key)
 	return p
 }
 
@@ -91,7 +103,7 @@ func (ps *promises) take(key string) *Promise {
 func (ps *promises) clear() {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	ps.open = nil
+	ps.open, ps.bytes = nil, 0
 	ps.count.Store(0)
 }
 

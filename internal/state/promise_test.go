@@ -89,3 +89,30 @@ func TestPromise(t *testing.T) {
 		t.Error("wanted, though nobody watches any more")
 	}
 }
+
+// TestPromisedBytes: promises that nobody keeps take a bounded amount of memory, and none once they are gone.
+func TestPromisedBytes(t *testing.T) {
+	t.Parallel()
+	var ps promises
+	const size = 1 << 20
+	for i := range 100 {
+		ps.add(strconv.Itoa(i%50), &Promise{Value: make([]byte, size)})
+		if ps.bytes > maxPromisedBytes || ps.bytes != len(ps.open)*size {
+			t.Fatalf("%d promises are said to take %d bytes", len(ps.open), ps.bytes)
+		}
+	}
+	if len(ps.open) != maxPromisedBytes/size {
+		t.Errorf("%d promises are open", len(ps.open))
+	}
+	p := ps.take("3")
+	ps.drop("3", p)
+	ps.drop("4", p)
+	ps.drop("5", ps.open["5"])
+	if p == nil || ps.bytes != len(ps.open)*size || ps.bytes != maxPromisedBytes-2*size {
+		t.Errorf("%d promises are said to take %d bytes", len(ps.open), ps.bytes)
+	}
+	ps.clear()
+	if ps.bytes != 0 || ps.count.Load() != 0 {
+		t.Error("something is left")
+	}
+}
