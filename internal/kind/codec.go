@@ -65,7 +65,7 @@ func (k *Kind) Decode(value []byte, revision int64) (runtime.Object, error) {
 
 // Reread is Decode for the value that Encode has just made of obj, which must not be used afterwards.
 func (k *Kind) Reread(obj runtime.Object, value []byte, revision int64) (runtime.Object, error) {
-	written, _, err := k.Written(obj, value, revision)
+	written, _, err := k.Written(obj, nil, revision)
 	if written == nil && err == nil {
 		return k.Decode(value, revision)
 	}
@@ -73,7 +73,7 @@ func (k *Kind) Reread(obj runtime.Object, value []byte, revision int64) (runtime
 }
 
 // Written is Reread where the object need not be read for it: otherwise it returns nil. What obj shares with the result must not be
-// changed; it may be encoded again. asStored tells whether StoredItem may be used for the value.
+// changed; it may be encoded again. asStored tells whether StoredItem may be used for the value; without a value nobody finds that out.
 func (k *Kind) Written(obj runtime.Object, value []byte, revision int64) (written runtime.Object, asStored bool, err error) {
 	if k.Codec.Written == nil {
 		return nil, false, nil

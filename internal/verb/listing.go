@@ -82,10 +82,8 @@ func encodeMetadata(obj runtime.Object, gv schema.GroupVersion, protobuf bool) (
 }
 
 func (f *form) encode(record *state.Record) ([]byte, error) {
-	if f.stored != nil && record.AsStored() {
-		if item := appendStored(nil, f.stored, record, record.Value()); item != nil {
-			return item, nil
-		}
+	if f.stored != nil {
+		return encodeItem(f.stored, record, true)
 	}
 	obj, err := decode(f.kind, record)
 	if err != nil {

@@ -52,18 +52,22 @@ func parseRevision(resourceVersion string) (revision int64, any bool, err error)
 // item returns the record's object as it stands in a list of the resource's version, made at most once per record.
 func item(r *kind.Resource, record *state.Record, media wire.Media) ([]byte, error) {
 	protobuf := media == wire.Protobuf
-	return record.Encoding(r.ItemID(protobuf), func() ([]byte, error) {
-		if protobuf && record.AsStored() {
-			if item := appendStored(nil, r, record, record.Value()); item != nil {
-				return item, nil
-			}
+	return record.Encoding(r.ItemID(protobuf), func() ([]byte, error) { return encodeItem(r, record, protobuf) })
+}
+
+// encodeItem makes the item of a record.
+func encodeItem(r *kind.Resource, record *state.Record, protobuf bool) ([]byte, error) {
+	value := record.Value()
+	if protobuf {
+		if item := appendStored(nil, r, record, value); item != nil {
+			return item, nil
 		}
-		obj, err := decode(r.Kind, record)
-		if err != nil {
-			return nil, err
-		}
-		return r.EncodeItem(obj, protobuf)
-	})
+	}
+	obj, err := decodeValue(r.Kind, record, value)
+	if err != nil {
+		return nil, err
+	}
+	return r.EncodeItem(obj, protobuf)
 }
 
 // decode returns the record's object in the hub version; it is the caller's to change.
