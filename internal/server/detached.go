@@ -35,6 +35,7 @@ func (w *response) TryWrite(head, body []byte, tail string) (bool, error) {
 // detach lets an exchange go on in steps, with all that is around a handler around each of them.
 func (s *Server) detach(x *exchange, step func(mayWait bool) verb.Next) func(mayWait bool) h2.Next {
 	x.goesOn = true
+	x.query = nil // it may go on for long
 	return func(mayWait bool) (next h2.Next) {
 		defer s.settle(x)
 		next = nextStep(step(mayWait))

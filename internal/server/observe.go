@@ -82,7 +82,7 @@ func codeLabel(code int) string {
 // labels of a request. What is not served has none, so that clients cannot make series.
 func (s *Server) labels(x *exchange) seriesLabels {
 	l := seriesLabels{code: codeLabel(x.w.code), verb: methodLabel(x.r.Method)}
-	if x.query.Has("dryRun") {
+	if x.dryRun {
 		l.dryRun = "All"
 	}
 	info := x.info

@@ -15,6 +15,7 @@ import (
 func (s *Server) parse(x *exchange) error {
 	if x.r.URL.RawQuery != "" {
 		x.query = x.r.URL.Query()
+		x.dryRun = x.query.Has("dryRun")
 	}
 	info, err := request.Parse(x.r, x.query)
 	x.info = info

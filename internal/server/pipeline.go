@@ -26,6 +26,7 @@ type exchange struct {
 
 	// What the stages find out, in their order.
 	query   url.Values // nil if there is none
+	dryRun  bool
 	info    *request.Info
 	user    user.Info
 	auditID string
