@@ -22,14 +22,13 @@ const (
 // that garbage for minutes, and what the heap once needed longer still.
 //
 // Nothing is polled: each collection, which only a program that allocates comes to, starts a clock that stops once the program
-// is idle; so does WhenIdle, since what a program starts with may end before the first collection. It lasts for the life of the
-// process; call it once. Then also is called as well, for what only it knows how to give back.
+// is idle. It lasts for the life of the process; call it once. Then also is called as well, for what only it knows how to give
+// back.
 func WhenIdle(also func()) {
 	i := &idler{allocated: allocated, reclaimable: reclaimable, trim: func() {
 		Program()
 		also()
 	}}
-	i.collected()
 	i.nextCollection()
 }
 
